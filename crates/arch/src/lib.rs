@@ -1,0 +1,6 @@
+//! Per-ISA assembly and frame ABI.
+#![no_std]
+
+mod address;
+
+pub use address::VirtualAddress;

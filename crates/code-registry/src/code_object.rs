@@ -1,0 +1,52 @@
+//! What the registry knows of a piece of compiled code.
+
+use core::any::Any;
+use core::ops::Range;
+
+use trapline_arch::VirtualAddress;
+
+use crate::TrapKind;
+
+/// The place in the source that an instruction was compiled from.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct CodeAddress {
+    /// Index of the function, imports included, in its WebAssembly module; for
+    /// other code whatever its owner numbers its functions by.
+    pub function: u32,
+    /// Byte offset of the instruction, from the start of the WebAssembly
+    /// module; `None` for instructions that no bytecode stands behind (parts
+    /// of a prologue, trampolines).
+    pub bytecode_offset: Option<u32>,
+}
+
+/// A contiguous range of compiled code with its side tables.
+///
+/// The methods are called with byte offsets from the start of
+/// [`text`](Self::text), always smaller than its length.
+///
+/// # What implementations must hold to
+///
+/// [`text`](Self::text) and [`lookup_trap_code`](Self::lookup_trap_code) are
+/// reached from signal and exception handlers: they must not allocate, lock,
+/// format, panic, or touch a thread-local that is made on first use. The range
+/// must not change while the object is registered.
+pub trait CodeObject: Send + Sync + 'static {
+    /// The addresses of the code, first inclusive, last exclusive.
+    fn text(&self) -> Range<VirtualAddress>;
+
+    /// The trap recorded for exactly the instruction at `text_offset`, `None`
+    /// if this instruction is not expected to trap.
+    fn lookup_trap_code(&self, text_offset: usize) -> Option<TrapKind>;
+
+    /// What the instruction at `text_offset` was compiled from, `None` if it
+    /// lies in no function of the source. Not called from handlers.
+    ///
+    /// For the return address in a caller's frame, pass the offset of the
+    /// byte before it: the return address may already belong to the next
+    /// instruction, or even to the next function.
+    fn lookup_address(&self, text_offset: usize) -> Option<CodeAddress>;
+
+    /// The object itself, for owners that want their own type back from a
+    /// lookup.
+    fn as_any(&self) -> &dyn Any;
+}
