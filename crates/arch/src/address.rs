@@ -158,13 +158,22 @@ mod tests {
         assert_eq!(top.checked_add(1), None);
         assert_eq!(VirtualAddress::NULL.checked_sub(1), None);
         assert_eq!(top.checked_sub(usize::MAX), Some(VirtualAddress::NULL));
-        assert_eq!(VirtualAddress::new(8).offset_from(VirtualAddress::new(3)), Some(5));
-        assert_eq!(VirtualAddress::new(3).offset_from(VirtualAddress::new(8)), None);
+        assert_eq!(
+            VirtualAddress::new(8).offset_from(VirtualAddress::new(3)),
+            Some(5)
+        );
+        assert_eq!(
+            VirtualAddress::new(3).offset_from(VirtualAddress::new(8)),
+            None
+        );
     }
 
     #[test]
     fn addresses_print_in_hexadecimal() {
         let address = VirtualAddress::new(0xbeef);
-        assert_eq!(format!("{address} {address:x} {address:?}"), "0xbeef beef VirtualAddress(0xbeef)");
+        assert_eq!(
+            format!("{address} {address:x} {address:?}"),
+            "0xbeef beef VirtualAddress(0xbeef)"
+        );
     }
 }

@@ -1,6 +1,131 @@
-//! Per-ISA assembly and frame ABI.
+//! The machine's side of leaving compiled code: saving a context and jumping
+//! back to it, continuing at any register state, and the shape of a stack
+//! frame, for each instruction set.
+//!
+//! This is the lowest layer of trapline. It knows nothing of WebAssembly, of
+//! stores or of traps; it needs neither `std` nor an allocator.
+//!
+//! # The pieces
+//!
+//! * [`call_with_setjmp`] runs a closure that may be left by [`longjmp`] from
+//!   any depth. It is one call that returns one time: the jump comes back
+//!   through the same epilogue as the normal return, so the compiler never sees
+//!   a function that returns twice (the trouble with C's `setjmp`).
+//! * [`Resume`] is a register state to go on with, as plain data: an exception
+//!   handler writes it into the interrupted context, normal code
+//!   [jumps](Resume::jump) there. [`LandingPoint`] is the part of it that says
+//!   where; saved contexts and the landing pads of compiled entry trampolines
+//!   are both landing points.
+//! * [`detour`] makes interrupted code "call" a function of ours on its own
+//!   stack, in normal context, once the exception handler has returned.
+//! * [`get_next_older_pc_from_fp`] and the `NEXT_OLDER_*` offsets describe the
+//!   frame record that a frame pointer points to.
+//!
+//! ```text
+//!  higher addresses
+//!  │ caller of call_with_setjmp         │
+//!  ├────────────────────────────────────┤
+//!  │ return address                     │
+//!  │ callee-saved registers             │  pushed by call_with_setjmp
+//!  │ floating-point control words       │
+//!  │ JmpBufStruct { pc, sp, fp } ───────┼─► pc: the landing point inside
+//!  ├────────────────────────────────────┤       call_with_setjmp's epilogue
+//!  │ the closure's frames               │
+//!  │ compiled code's frames             │
+//!  │   … longjmp(buf, 7)                │  all of this is dropped as it is:
+//!  ▼                                    ▼  no destructor of it runs
+//!  lower addresses
+//! ```
+//!
+//! # Example
+//!
+//! ```
+//! use trapline_arch::{JmpBufStruct, call_with_setjmp, longjmp};
+//!
+//! fn deep_down(buf: &JmpBufStruct, depth: u32) -> i32 {
+//!     if depth > 0 {
+//!         return deep_down(buf, depth - 1) + 1;
+//!     }
+//!     // SAFETY: the matching call_with_setjmp is still running, on this
+//!     // stack, and nothing in between has a destructor.
+//!     unsafe { longjmp(buf, 42) }
+//! }
+//!
+//! assert_eq!(call_with_setjmp(|buf| deep_down(buf, 10)), 42);
+//! assert_eq!(call_with_setjmp(|_| 7), 7);
+//! ```
+//!
+//! # Supported instruction sets
+//!
+//! x86_64 (System V ABI). One file per instruction set in `src/isa`, each with
+//! the same items in the same order.
 #![no_std]
 
 mod address;
+mod isa;
+mod jump;
 
 pub use address::VirtualAddress;
+pub use isa::{NEXT_OLDER_FP_FROM_FP_OFFSET, NEXT_OLDER_SP_FROM_FP_OFFSET, is_canonical};
+pub use jump::{JmpBuf, JmpBufStruct, LandingPoint, Resume, call_with_setjmp, detour, longjmp};
+
+/// The return address in the frame record at `fp`: the address in the caller
+/// at which the function that owns the frame returns.
+///
+/// Pointer-authentication bits are stripped where the instruction set has them.
+///
+/// # Safety
+///
+/// * `fp` is the frame pointer of a live frame on a stack that this code may
+///   read, so that the frame record at `fp` (two words) is readable.
+#[inline]
+#[must_use]
+pub unsafe fn get_next_older_pc_from_fp(fp: VirtualAddress) -> VirtualAddress {
+    // SAFETY: the frame record at `fp` is readable, by this function's duty.
+    let word = unsafe {
+        fp.as_ptr::<u8>()
+            .add(isa::NEXT_OLDER_PC_FROM_FP_OFFSET)
+            .cast::<usize>()
+            .read()
+    };
+    return_address(word)
+}
+
+/// The code address in a return-address word as it lies in a frame record,
+/// without the bits that pointer authentication put there.
+#[inline]
+#[must_use]
+pub const fn return_address(word: usize) -> VirtualAddress {
+    isa::strip_return_address(word)
+}
+
+/// Byte offset from a frame pointer to the return address in its frame record.
+pub const NEXT_OLDER_PC_FROM_FP_OFFSET: usize = isa::NEXT_OLDER_PC_FROM_FP_OFFSET;
+
+/// Whether `fp` has the alignment that the ABI gives to frame pointers.
+#[inline]
+#[must_use]
+pub const fn is_fp_aligned(fp: VirtualAddress) -> bool {
+    fp.is_aligned_to(isa::FP_ALIGN)
+}
+
+/// Panics unless `fp` has the alignment that the ABI gives to frame pointers
+/// (16 bytes; 8 on s390x).
+///
+/// Not for handlers: they ask [`is_fp_aligned`].
+///
+/// # Panics
+///
+/// If `fp` is not aligned; the message names it.
+#[track_caller]
+pub fn assert_fp_is_aligned(fp: VirtualAddress) {
+    assert!(
+        is_fp_aligned(fp),
+        "frame pointer {fp} is not aligned to {} bytes",
+        isa::FP_ALIGN
+    );
+}
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExamples;

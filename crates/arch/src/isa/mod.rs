@@ -1,0 +1,23 @@
+//! One file per instruction set, each with the same items in the same order:
+//!
+//! | item | what |
+//! | --- | --- |
+//! | `FP_ALIGN` | alignment in bytes of a frame pointer |
+//! | `NEXT_OLDER_PC_FROM_FP_OFFSET` | where the return address lies |
+//! | `NEXT_OLDER_FP_FROM_FP_OFFSET` | where the caller's frame pointer lies |
+//! | `NEXT_OLDER_SP_FROM_FP_OFFSET` | what the caller's stack pointer was |
+//! | `strip_return_address` | the address in a stored return-address word |
+//! | `is_canonical` | would the paging hardware take this address |
+//! | `call_with_setjmp_raw` | saves the context and calls a function |
+//! | `resume_jump` | loads a `Resume` and goes there |
+//! | `detour_stack_pointer` | where a detour's stack starts, below a frame |
+//! | `detour_entry` | where a detour starts |
+
+cfg_if::cfg_if! {
+    if #[cfg(target_arch = "x86_64")] {
+        mod x86_64;
+        pub use x86_64::*;
+    } else {
+        compile_error!("trapline-arch has no file for this instruction set in src/isa");
+    }
+}
