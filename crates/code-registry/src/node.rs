@@ -1,0 +1,270 @@
+//! The nodes of the search tree, and the search.
+//!
+//! **Reached from signal and exception handlers: no allocation, no free, no
+//! lock, no formatting, no thread-local, no panic in [`predecessor`] and what
+//! it calls.**
+//!
+//! A B+tree: leaves have the ranges in ascending order, inner nodes their
+//! children with the lowest start below each. That key is exact at all times,
+//! so the range with the highest start that is not above an address is always
+//! found on the way straight down. A node never changes once it can be reached
+//! from a published root.
+//!
+//! ```text
+//!   line 0   len level key0 ⋯ key6            ┐ rank(key): read key7, key15,
+//!   line 1   key7  key8     ⋯ key14           │ key23; they tell the line to
+//!   line 2   key15 key16    ⋯ key22           │ count in; all of it counting,
+//!   line 3   key23 key24    ⋯ key30           ┘ no branches
+//!   line 4…  value0 ⋯ value30                   link to a child, or end of the
+//!                                               range and its code object
+//! ```
+
+use core::mem::MaybeUninit;
+use core::ptr::NonNull;
+
+use crate::CodeObject;
+use crate::sync::Lifetime;
+
+/// Keys in a node: one less than a multiple of 8, see the picture above.
+pub(crate) const CAPACITY: usize = if cfg!(loom) { 7 } else { 31 };
+
+/// Keys in one cache line (of 64 bytes, of 64-bit keys).
+const LINE: usize = 8;
+
+const _: () = assert!((CAPACITY + 1).is_multiple_of(LINE));
+
+/// A registered range but for its start, which is its key.
+#[derive(Clone, Copy)]
+pub(crate) struct Entry {
+    /// The first address behind the range.
+    pub(crate) end: usize,
+    /// From [`Arc::into_raw`](alloc::sync::Arc::into_raw); the registry has
+    /// one count of it until it is freed.
+    pub(crate) code: NonNull<dyn CodeObject>,
+}
+
+/// What all nodes start with.
+#[repr(C)]
+pub(crate) struct Header {
+    /// Number of keys and of values.
+    len: u32,
+    /// 0: a leaf, whose values are [`Entry`]s. Otherwise one more than the
+    /// level of the children that the values, [`Link`]s, lead to.
+    level: u32,
+    pub(crate) lifetime: Lifetime,
+}
+
+/// A node of either kind.
+#[repr(C, align(64))]
+pub(crate) struct Node<V> {
+    header: Header,
+    /// Ascending; `usize::MAX`, which is no range's start, behind the last.
+    keys: [usize; CAPACITY],
+    values: [MaybeUninit<V>; CAPACITY],
+}
+
+pub(crate) type Leaf = Node<Entry>;
+pub(crate) type Inner = Node<Link>;
+
+#[cfg(all(not(loom), target_pointer_width = "64"))]
+const _: () = {
+    assert!(core::mem::offset_of!(Leaf, keys) == 8);
+    assert!(core::mem::offset_of!(Inner, values) == 4 * 64);
+    assert!(size_of::<Inner>() == 8 * 64);
+    assert!(size_of::<Leaf>() == 16 * 64);
+};
+
+/// Leads to a node of either kind, by its header.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[repr(transparent)]
+pub(crate) struct Link(NonNull<Header>);
+
+impl Link {
+    /// Leads nowhere: for places of an array that are not used.
+    pub(crate) const DANGLING: Self = Self(NonNull::dangling());
+
+    /// To the node at `node`.
+    ///
+    /// # Safety
+    ///
+    /// `node` must point to a complete node, with provenance over all of it,
+    /// whose level says which kind it is.
+    #[inline]
+    pub(crate) const unsafe fn new<V>(node: NonNull<Node<V>>) -> Self {
+        Self(node.cast())
+    }
+
+    /// From what [`as_ptr`](Self::as_ptr) gave; `None` from null.
+    ///
+    /// # Safety
+    ///
+    /// `header` must be null or come from a link.
+    #[inline]
+    pub(crate) const unsafe fn from_ptr(header: *mut Header) -> Option<Self> {
+        match NonNull::new(header) {
+            Some(header) => Some(Self(header)),
+            None => None,
+        }
+    }
+
+    #[inline]
+    pub(crate) const fn as_ptr(self) -> *mut Header {
+        self.0.as_ptr()
+    }
+
+    /// The level of the node.
+    ///
+    /// # Safety
+    ///
+    /// The node must be alive.
+    #[inline]
+    pub(crate) const unsafe fn level(self) -> u32 {
+        // SAFETY: alive, and nobody writes to a node that a link leads to.
+        unsafe { (*self.0.as_ptr()).level }
+    }
+
+    /// The number of keys in the node.
+    ///
+    /// # Safety
+    ///
+    /// The node must be alive.
+    #[inline]
+    pub(crate) const unsafe fn len(self) -> usize {
+        // SAFETY: alive, and nobody writes to a node that a link leads to.
+        unsafe { (*self.0.as_ptr()).len as usize }
+    }
+
+    /// The node as a leaf.
+    ///
+    /// # Safety
+    ///
+    /// It must be one (level 0), and be alive for `'a`.
+    #[inline]
+    pub(crate) const unsafe fn leaf<'a>(self) -> &'a Leaf {
+        // SAFETY: this is a leaf, alive, and not written to.
+        unsafe { self.0.cast().as_ref() }
+    }
+
+    /// The node as an inner one.
+    ///
+    /// # Safety
+    ///
+    /// It must be one (level above 0), and be alive for `'a`.
+    #[inline]
+    pub(crate) const unsafe fn inner<'a>(self) -> &'a Inner {
+        // SAFETY: this is an inner node, alive, and not written to.
+        unsafe { self.0.cast().as_ref() }
+    }
+}
+
+impl<V: Copy> Node<V> {
+    /// Writes a complete node: `fill` is given room for the keys and the
+    /// values and must write the first `len` of both; the keys behind those it
+    /// must leave as they are.
+    ///
+    /// # Safety
+    ///
+    /// `fill` must do so, and `len` must be at most [`CAPACITY`].
+    pub(crate) unsafe fn write(
+        node: &mut MaybeUninit<Self>,
+        level: u32,
+        len: usize,
+        fill: impl FnOnce(&mut [usize], &mut [MaybeUninit<V>]),
+    ) {
+        let node = node.as_mut_ptr();
+        let header = Header {
+            len: len as u32,
+            level,
+            lifetime: Lifetime::new(),
+        };
+        // SAFETY: `node` may be written to all over; the two arrays are only
+        // used as such once the keys are initialised, and values may not be.
+        unsafe {
+            (&raw mut (*node).header).write(header);
+            (&raw mut (*node).keys).write([usize::MAX; CAPACITY]);
+            fill(&mut (*node).keys, &mut (*node).values);
+        }
+    }
+
+    /// The number of keys that are at most `key`, which must not be
+    /// `usize::MAX`.
+    #[inline]
+    pub(crate) fn rank(&self, key: usize) -> usize {
+        let mut line = 0;
+        let mut pivot = LINE - 1;
+        while pivot < CAPACITY {
+            line += usize::from(self.keys[pivot] <= key);
+            pivot += LINE;
+        }
+        let mut rank = line * LINE;
+        // SAFETY: there are (CAPACITY + 1) / LINE - 1 pivots, so `line` is at
+        // most that, and its last key has index CAPACITY - 1 at most.
+        let rest = unsafe { self.keys.get_unchecked(rank..rank + LINE - 1) };
+        for k in rest {
+            rank += usize::from(*k <= key);
+        }
+        rank
+    }
+
+    #[inline]
+    const fn len(&self) -> usize {
+        self.header.len as usize
+    }
+
+    /// The keys, ascending.
+    #[inline]
+    pub(crate) fn keys(&self) -> &[usize] {
+        &self.keys[..self.len()]
+    }
+
+    /// The values of those keys.
+    #[inline]
+    pub(crate) fn values(&self) -> &[V] {
+        let values = &raw const self.values[..self.len()];
+        // SAFETY: the first `len` values are initialised, see `write`.
+        unsafe { &*(values as *const [V]) }
+    }
+
+    /// The key and the value at `index`.
+    ///
+    /// # Safety
+    ///
+    /// `index` must be below the number of keys.
+    #[inline]
+    unsafe fn at(&self, index: usize) -> (usize, V) {
+        // SAFETY: in bounds, and initialised, see `write`.
+        unsafe {
+            (
+                *self.keys.get_unchecked(index),
+                self.values.get_unchecked(index).assume_init(),
+            )
+        }
+    }
+}
+
+/// The range with the highest start that is not above `key`: its start and the
+/// rest of it.
+///
+/// # Safety
+///
+/// All nodes that can be reached from `root` must be alive during the call.
+#[inline]
+pub(crate) unsafe fn predecessor(root: Option<Link>, key: usize) -> Option<(usize, Entry)> {
+    // No range starts at the highest address, which stands for "no key".
+    let key = if key == usize::MAX { key - 1 } else { key };
+    let mut node = root?;
+    // SAFETY: alive by the caller's promise. The level says which kind a node
+    // is, and all children of a node are of the level below. `rank` is the
+    // number of real keys that qualify, since `key` is less than those behind
+    // the last, so one less is the index of one.
+    unsafe {
+        for _ in 0..node.level() {
+            (*node.as_ptr()).lifetime.read();
+            let inner = node.inner();
+            (_, node) = inner.at(inner.rank(key).checked_sub(1)?);
+        }
+        (*node.as_ptr()).lifetime.read();
+        let leaf = node.leaf();
+        Some(leaf.at(leaf.rank(key).checked_sub(1)?))
+    }
+}

@@ -1,0 +1,112 @@
+//! What writers took out of the tree and readers may still hold.
+
+use alloc::collections::VecDeque;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::ptr::NonNull;
+
+use crate::CodeObject;
+use crate::announce::{Readers, held_word};
+use crate::edit;
+use crate::node::Link;
+use crate::sync::const_unless_loom;
+
+/// Nodes that may wait before a registration looks whether it can free some.
+/// A look costs as much as a few allocations.
+const NODES_TO_WAIT: usize = 64;
+
+/// Things that are in no published tree any more, each with the number of the
+/// write that took it out.
+pub(crate) struct Retired {
+    /// In the order of those numbers.
+    nodes: VecDeque<(usize, Link)>,
+    /// In the order of those numbers.
+    objects: VecDeque<(usize, NonNull<dyn CodeObject>)>,
+    /// Objects of `objects` that a reader held when last looked.
+    held_objects: Vec<NonNull<dyn CodeObject>>,
+    /// Room for the words of the readers that hold objects.
+    held: Vec<usize>,
+}
+
+// SAFETY: the nodes and objects belong to whoever has this, and code objects
+// may be shared with and dropped on any thread.
+unsafe impl Send for Retired {}
+
+impl Retired {
+    const_unless_loom! {
+        pub(crate) fn new() -> Self {
+            Self {
+                nodes: VecDeque::new(),
+                objects: VecDeque::new(),
+                held_objects: Vec::new(),
+                held: Vec::new(),
+            }
+        }
+    }
+
+    /// `node` was taken out by write number `version`.
+    pub(crate) fn retire_node(&mut self, version: usize, node: Link) {
+        self.nodes.push_back((version, node));
+    }
+
+    /// `code` was taken out by write number `version`, and with it the count
+    /// of it that the registry has.
+    pub(crate) fn retire_object(&mut self, version: usize, code: NonNull<dyn CodeObject>) {
+        self.objects.push_back((version, code));
+    }
+
+    /// Number of objects that wait.
+    pub(crate) fn objects(&self) -> usize {
+        self.objects.len() + self.held_objects.len()
+    }
+
+    /// Whether it is time to [`reclaim`](Self::reclaim).
+    pub(crate) fn is_due(&self) -> bool {
+        self.objects() > 0 || self.nodes.len() >= NODES_TO_WAIT
+    }
+
+    /// Frees the nodes that no reader can reach, and returns the objects that
+    /// no reader can reach, to be dropped once the lock is released: their
+    /// destructors are somebody else's code, and may come back here.
+    ///
+    /// # Safety
+    ///
+    /// `readers` must be those of the registry that everything here was taken
+    /// out of, and what was taken out must be published (`SeqCst`).
+    pub(crate) unsafe fn reclaim(&mut self, readers: &Readers) -> Vec<Arc<dyn CodeObject>> {
+        let free_up_to = readers.survey(&mut self.held);
+        while let Some((_, node)) = self
+            .nodes
+            .pop_front_if(|(version, _)| *version <= free_up_to)
+        {
+            // SAFETY: made by an edit, and in no published tree. By what
+            // `survey` says no reader can reach it.
+            unsafe { edit::free(node) };
+        }
+        let mut free = Vec::new();
+        let is_held = |code: &NonNull<dyn CodeObject>| {
+            self.held
+                .contains(&held_word(code.cast::<()>().addr().get()))
+        };
+        let mut release = |code: NonNull<dyn CodeObject>| {
+            // SAFETY: the registry's own count, given up here once.
+            free.push(unsafe { Arc::from_raw(code.as_ptr().cast_const()) });
+        };
+        if free_up_to > 0 {
+            for code in self.held_objects.extract_if(.., |code| !is_held(code)) {
+                release(code);
+            }
+        }
+        while let Some((_, code)) = self
+            .objects
+            .pop_front_if(|(version, _)| *version <= free_up_to)
+        {
+            if is_held(&code) {
+                self.held_objects.push(code);
+            } else {
+                release(code);
+            }
+        }
+        free
+    }
+}
