@@ -1,0 +1,351 @@
+//! One entry into guest code, and the chain of them.
+
+use alloc::boxed::Box;
+use core::any::Any;
+use core::cell::{Cell, UnsafeCell};
+use core::fmt;
+use core::marker::PhantomPinned;
+use core::mem;
+use core::ops::ControlFlow;
+use core::ptr::{self, NonNull};
+
+use trapline_arch::{JmpBuf, LandingPoint, VirtualAddress, longjmp};
+use trapline_code_registry::TrapKind;
+use trapline_cpu_local::cpu_local;
+
+use crate::store::AnyStore;
+use crate::vm::StoreWords;
+use crate::{Store, Trap, VMStoreContext, VMStoreContextLayout, WasmFault};
+
+cpu_local! {
+    /// The innermost activation of this CPU (hosted: of this thread), from
+    /// which the others are linked.
+    pub static ACTIVATION: ActivationHead = const { ActivationHead(Cell::new(ptr::null())) };
+}
+
+/// The head of a CPU's chain of activations: see [`ACTIVATION`].
+pub struct ActivationHead(Cell<*const Activation>);
+
+impl ActivationHead {
+    /// The innermost activation, null if this CPU is in no guest. It lives
+    /// until the [`catch_traps`](crate::catch_traps) that made it returns.
+    #[inline]
+    #[must_use]
+    pub fn innermost(&self) -> *const Activation {
+        self.0.get()
+    }
+}
+
+impl fmt::Debug for ActivationHead {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("ActivationHead")
+            .field(&self.innermost())
+            .finish()
+    }
+}
+
+/// The head of this CPU's chain.
+#[inline]
+pub(crate) fn head() -> *const Activation {
+    ACTIVATION.with(ActivationHead::innermost)
+}
+
+/// Sets the head of this CPU's chain.
+///
+/// Never inlined: while a guest runs its fiber may move to another CPU, and the
+/// way out must not use an address that was computed on the way in.
+#[inline(never)]
+pub(crate) fn set_head(activation: *const Activation) {
+    ACTIVATION.with(|head| head.0.set(activation));
+}
+
+/// A fault of the hardware, as the exception handler leaves it for the code
+/// that runs after it in normal context.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct HardwareTrap {
+    pub(crate) pc: VirtualAddress,
+    pub(crate) fp: VirtualAddress,
+    pub(crate) faulting_addr: Option<VirtualAddress>,
+    pub(crate) trap: TrapKind,
+    pub(crate) wasm_fault: Option<WasmFault>,
+}
+
+/// What the unwind slot holds.
+#[derive(Debug)]
+pub(crate) enum Unwind {
+    Panic(Box<dyn Any + Send>),
+    Trap(Trap),
+}
+
+/// One entry into guest code.
+///
+/// It lives in the frame of the [`catch_traps`](crate::catch_traps) that made
+/// it, above the frames that a jump discards, and is linked from the CPU's chain
+/// while that runs:
+///
+/// ```text
+///  ACTIVATION ─► innermost ─ previous ─► … ─ previous ─► outermost ─► null
+/// ```
+pub struct Activation {
+    previous: Cell<*const Activation>,
+    store_context: NonNull<VMStoreContext>,
+    /// The store that `catch_traps` borrows; its lifetime is erased.
+    store: *const dyn AnyStore,
+    /// The saved context, null if the guest is left for the landing pad that
+    /// its entry trampoline recorded.
+    jmp_buf: Cell<JmpBuf>,
+    /// The store's words as they were before entry.
+    saved: Cell<StoreWords>,
+    hardware_trap: Cell<Option<HardwareTrap>>,
+    unwind: UnsafeCell<Option<Unwind>>,
+    _pinned: PhantomPinned,
+}
+
+impl Activation {
+    /// An activation for an entry into a guest of `store`, not linked yet.
+    #[inline]
+    pub(crate) fn new<S: Store>(store: &S) -> Self {
+        let store_context = store.vm_store_context();
+        let store: *const (dyn AnyStore + '_) = store;
+        // SAFETY: only the lifetime in the type changes. The pointer is used
+        // while the activation is linked, within the borrow of the store.
+        let store = unsafe {
+            mem::transmute::<*const (dyn AnyStore + '_), *const (dyn AnyStore + 'static)>(store)
+        };
+        Self {
+            previous: Cell::new(ptr::null()),
+            store_context,
+            store,
+            jmp_buf: Cell::new(ptr::null()),
+            // SAFETY: the layout is the store's, by the duties of `Store`.
+            saved: Cell::new(unsafe { StoreWords::read(store_context, const { &S::LAYOUT }) }),
+            hardware_trap: Cell::new(None),
+            unwind: UnsafeCell::new(None),
+            _pinned: PhantomPinned,
+        }
+    }
+
+    /// Links the activation into this CPU's chain and clears what the store's
+    /// words say of earlier guests; all of it is undone when the result is
+    /// dropped.
+    ///
+    /// # Safety
+    ///
+    /// * Nobody has entered this activation before.
+    /// * What is entered inside is left before the result is dropped.
+    #[inline]
+    pub(crate) unsafe fn enter<S: Store>(&self) -> Entered<'_> {
+        // SAFETY: the layout is the store's; what was in the words is saved.
+        unsafe { StoreWords::clear(self.store_context, const { &S::LAYOUT }) };
+        self.previous.set(head());
+        set_head(self);
+        Entered { activation: self }
+    }
+
+    /// The next older activation of this CPU.
+    #[inline]
+    #[must_use]
+    pub fn previous(&self) -> Option<&Self> {
+        // SAFETY: an older activation outlives a newer one, whose borrow this
+        // is.
+        unsafe { self.previous.get().as_ref() }
+    }
+
+    /// The context of the store whose guest was entered.
+    #[inline]
+    #[must_use]
+    pub fn vm_store_context(&self) -> NonNull<VMStoreContext> {
+        self.store_context
+    }
+
+    /// Whether a reason to leave the guest has been recorded and nobody has
+    /// been told of it yet.
+    #[must_use]
+    pub fn is_unwinding(&self) -> bool {
+        // SAFETY: nobody holds a reference into the slot beyond a method.
+        unsafe { (*self.unwind.get()).is_some() }
+    }
+
+    /// Address of the activation: above all frames of its guest.
+    #[inline]
+    pub(crate) fn address(&self) -> VirtualAddress {
+        VirtualAddress::from_ptr(ptr::from_ref(self))
+    }
+
+    #[inline]
+    pub(crate) fn link_to(&self, previous: *const Self) {
+        self.previous.set(previous);
+    }
+
+    #[inline]
+    pub(crate) fn previous_ptr(&self) -> *const Self {
+        self.previous.get()
+    }
+
+    #[inline]
+    pub(crate) fn saved_words(&self) -> StoreWords {
+        self.saved.get()
+    }
+
+    #[inline]
+    pub(crate) fn set_jmp_buf(&self, buf: JmpBuf) {
+        self.jmp_buf.set(buf);
+    }
+
+    #[inline]
+    pub(crate) fn store(&self) -> &dyn AnyStore {
+        // SAFETY: `catch_traps` holds a borrow of the store for as long as the
+        // activation can be reached.
+        unsafe { &*self.store }
+    }
+
+    #[inline]
+    pub(crate) fn layout(&self) -> &'static VMStoreContextLayout {
+        self.store().layout()
+    }
+
+    /// The store's words as they are.
+    ///
+    /// # Safety
+    ///
+    /// * The activation is the innermost one of its store, on this CPU.
+    #[inline]
+    pub(crate) unsafe fn live_words(&self) -> StoreWords {
+        // SAFETY: the layout is the store's; its guest runs on this CPU if
+        // anywhere, so nobody writes to the words.
+        unsafe { StoreWords::read(self.store_context, self.layout()) }
+    }
+
+    /// Exchanges the store's words with the saved ones, for when the chain
+    /// that the activation is in leaves the CPU or comes back.
+    ///
+    /// # Safety
+    ///
+    /// * The activation is the innermost one of its store.
+    pub(crate) unsafe fn swap_words(&self) {
+        // SAFETY: the layout is the store's, which is not running.
+        unsafe {
+            let live = self.live_words();
+            self.saved.get().write(self.store_context, self.layout());
+            self.saved.set(live);
+        }
+    }
+
+    /// The exception handler's note; `false` if there is one already, or the
+    /// guest is being left.
+    #[inline]
+    pub(crate) fn note_hardware_trap(&self, trap: HardwareTrap) -> bool {
+        if self.hardware_trap.get().is_some() || self.is_unwinding() {
+            return false;
+        }
+        self.hardware_trap.set(Some(trap));
+        true
+    }
+
+    #[inline]
+    pub(crate) fn take_hardware_trap(&self) -> Option<HardwareTrap> {
+        self.hardware_trap.take()
+    }
+
+    /// Records why the guest is being left.
+    ///
+    /// # Panics
+    ///
+    /// If something is recorded already: the earlier reason must not be lost.
+    pub(crate) fn record(&self, unwind: Unwind) {
+        // SAFETY: nobody holds a reference into the slot beyond a method.
+        let slot = unsafe { &mut *self.unwind.get() };
+        assert!(
+            slot.is_none(),
+            "a reason to leave the guest is recorded already, and was not raised: {slot:?}"
+        );
+        *slot = Some(unwind);
+    }
+
+    /// Takes what was recorded.
+    #[inline]
+    pub(crate) fn take_unwind(&self) -> Option<Unwind> {
+        // SAFETY: nobody holds a reference into the slot beyond a method.
+        unsafe { (*self.unwind.get()).take() }
+    }
+
+    /// Leaves the guest for where this activation is landed at.
+    ///
+    /// # Safety
+    ///
+    /// * The activation is linked, its guest's frames are on this stack, and
+    ///   nothing between here and there has a destructor that must run.
+    ///
+    /// # Panics
+    ///
+    /// If the guest has no landing pad on record.
+    pub(crate) unsafe fn land(&self) -> ! {
+        let buf = self.jmp_buf.get();
+        if !buf.is_null() {
+            // SAFETY: the context was saved by the `catch_traps` that this
+            // activation belongs to, which is running.
+            unsafe { longjmp(buf, 1) }
+        }
+        // SAFETY: the guest being left is the innermost of its store.
+        let words = unsafe { self.live_words() };
+        assert!(
+            words.entry_trap_handler != 0,
+            "catch_traps_with_landing_pad was used, but no entry trampoline with a landing pad was called"
+        );
+        let landing = LandingPoint {
+            pc: words.entry_trap_handler,
+            sp: words.entry_sp,
+            fp: words.entry_fp,
+        };
+        // SAFETY: the trampoline that wrote the words is running, and its
+        // landing pad expects just these registers.
+        unsafe { landing.with_payload(0, 0).jump() }
+    }
+}
+
+impl fmt::Debug for Activation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Activation")
+            .field("previous", &self.previous)
+            .field("store_context", &self.store_context)
+            .field("saved", &self.saved)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A linked activation; unlinks it on every way out of `catch_traps`, also when
+/// a panic unwinds. It lives in the frame of `catch_traps`, which no jump skips.
+pub(crate) struct Entered<'a> {
+    activation: &'a Activation,
+}
+
+impl Drop for Entered<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        let activation = self.activation;
+        // SAFETY: the layout is the store's; the guest has been left, and the
+        // words are those of the time before it was entered.
+        unsafe {
+            activation
+                .saved
+                .get()
+                .write(activation.store_context, activation.layout());
+        }
+        set_head(activation.previous.get());
+    }
+}
+
+/// Calls `visit` with each activation of this CPU, innermost first, until it
+/// breaks off.
+pub fn for_each_activation<B>(
+    mut visit: impl FnMut(&Activation) -> ControlFlow<B>,
+) -> ControlFlow<B> {
+    // SAFETY: an activation in the chain lives until its `catch_traps`
+    // returns, which is further out than this call.
+    let mut next = unsafe { head().as_ref() };
+    while let Some(activation) = next {
+        visit(activation)?;
+        next = activation.previous();
+    }
+    ControlFlow::Continue(())
+}

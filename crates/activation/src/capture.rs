@@ -1,0 +1,145 @@
+//! From the chain of activations to the runs of frames of one store.
+
+use core::ptr::{self, NonNull};
+
+use trapline_arch::VirtualAddress;
+use trapline_backtrace::{RawBacktrace, Run};
+
+use crate::activation::{Activation, head};
+use crate::vm::StoreWords;
+use crate::{Store, VMStoreContext};
+
+/// The guest frames of `store` on this stack as they are now, innermost first:
+/// in a host function, from the guest function that called it on; outside of a
+/// guest, none. [`Store::backtrace_limit`] does not apply.
+///
+/// Frames of other stores in between are left out.
+#[must_use]
+pub fn capture_backtrace<S: Store>(store: &S) -> RawBacktrace {
+    capture_backtrace_limited(store, usize::MAX)
+}
+
+/// The innermost `limit` frames of what [`capture_backtrace`] gives; nothing
+/// beyond them is read.
+#[must_use]
+pub fn capture_backtrace_limited<S: Store>(store: &S, limit: usize) -> RawBacktrace {
+    // SAFETY: `head` is this CPU's chain; a guest of the store that was left
+    // for a host call stands where its words say, by the duties of `Store`.
+    unsafe {
+        RawBacktrace::capture(
+            Runs::of_store(head(), store.vm_store_context(), None),
+            limit,
+        )
+    }
+}
+
+/// The frames that a trap in the guest of `activation` happened in, for as many
+/// as its store wants; from `start` (pc and frame pointer of the trapping
+/// instruction) or, without, from where the guest was left.
+///
+/// # Safety
+///
+/// * `activation` is this CPU's innermost; its guest was left as said.
+pub(crate) unsafe fn capture_for_trap(
+    activation: &Activation,
+    start: Option<(VirtualAddress, VirtualAddress)>,
+) -> Option<RawBacktrace> {
+    let limit = activation.store().backtrace_limit();
+    if limit == 0 {
+        return None;
+    }
+    // SAFETY: the caller's duty.
+    Some(unsafe {
+        RawBacktrace::capture(
+            Runs::of_store(activation, activation.vm_store_context(), start),
+            limit,
+        )
+    })
+}
+
+/// The runs of one store's frames, innermost first.
+///
+/// The store's words describe its innermost activation. What they were for the
+/// next older one, that innermost one has saved on entry; and so on.
+struct Runs {
+    next: *const Activation,
+    store_context: NonNull<VMStoreContext>,
+    /// The words that belong to the next activation of the store; `None` until
+    /// the first is met, since only then they may be read.
+    words: Option<StoreWords>,
+    start: Option<(VirtualAddress, VirtualAddress)>,
+}
+
+impl Runs {
+    fn of_store(
+        newest: *const Activation,
+        store_context: NonNull<VMStoreContext>,
+        start: Option<(VirtualAddress, VirtualAddress)>,
+    ) -> Self {
+        Self {
+            next: newest,
+            store_context,
+            words: None,
+            start,
+        }
+    }
+}
+
+impl Iterator for Runs {
+    type Item = Run;
+
+    fn next(&mut self) -> Option<Run> {
+        loop {
+            // SAFETY: the chain's activations live further out on this stack
+            // than whoever walks it.
+            let activation = unsafe { self.next.as_ref() }?;
+            self.next = activation.previous_ptr();
+            if !ptr::eq(
+                activation.vm_store_context().as_ptr(),
+                self.store_context.as_ptr(),
+            ) {
+                continue;
+            }
+            let words = match self.words {
+                Some(words) => words,
+                // SAFETY: the first one met is the store's innermost.
+                None => unsafe { activation.live_words() },
+            };
+            self.words = Some(activation.saved_words());
+            if let Some(run) = run_of(activation, words, self.start.take()) {
+                return Some(run);
+            }
+        }
+    }
+}
+
+/// The run of the guest frames of one activation; `None` if the guest was not
+/// entered, or not left.
+fn run_of(
+    activation: &Activation,
+    words: StoreWords,
+    start: Option<(VirtualAddress, VirtualAddress)>,
+) -> Option<Run> {
+    let entry_fp = VirtualAddress::new(words.entry_fp);
+    // Both frames and activation are on one stack; what is not below the
+    // activation is of another entry, and its frames may be gone.
+    let stack = VirtualAddress::NULL..activation.address();
+    if !stack.contains(&entry_fp) {
+        return None;
+    }
+    let (pc, fp) = match start {
+        Some(start) => start,
+        None => {
+            // SAFETY: by the duties of `Store`, the exit words are of a frame
+            // below the entry frame, which is below the activation.
+            let fp = unsafe { words.guest_exit_fp(activation.layout()) }?;
+            (VirtualAddress::new(words.exit_pc), fp)
+        }
+    };
+    Some(Run {
+        pc,
+        fp,
+        entry_fp,
+        stack,
+    })
+}

@@ -1,0 +1,134 @@
+//! Entering a guest, and being told how it was left.
+
+use core::mem::needs_drop;
+use core::ptr::NonNull;
+
+use trapline_arch::call_with_setjmp;
+
+use crate::activation::{Activation, Unwind};
+use crate::{Store, Trap, VMContext, panic};
+
+/// Runs `f`, which enters a guest of `store`; a trap in the guest comes back as
+/// `Err`, a panic of a host function called by the guest goes on unwinding from
+/// here with its payload.
+///
+/// The guest is left for a context that is saved here, so any compiled code
+/// will do. Where the entry trampolines have landing pads of their own,
+/// [`catch_traps_with_landing_pad`] saves the save.
+///
+/// `f` gets [`Store::default_caller`]. On each of the ways out (value, trap,
+/// host panic, panic of `f` itself) the chain of activations and the store's
+/// words are what they were before.
+///
+/// # What may lie between here and the guest
+///
+/// When the guest is left, the frames of `f` are dropped as they are: **no
+/// destructor in them runs.** `f` itself must not need one, which is checked
+/// when it is compiled: capture references. What `f` keeps in its own frames
+/// while the guest runs must not need one either; nobody can check that. `f`
+/// enters the guest once, as the last thing it does.
+///
+/// # Errors
+///
+/// The trap that the guest was left for.
+///
+/// # Panics
+///
+/// Goes on with the panic of a host function that was called by the guest.
+/// Panics if the guest was left and no reason was recorded.
+#[inline]
+pub fn catch_traps<S, R, F>(store: &S, f: F) -> Result<R, Trap>
+where
+    S: Store,
+    F: FnOnce(NonNull<VMContext>) -> R,
+{
+    const {
+        assert!(
+            !needs_drop::<F>(),
+            "the closure given to catch_traps owns something with a destructor, which a trap would skip: capture a reference to it instead"
+        );
+    }
+    let caller = store.default_caller();
+    let activation = Activation::new(store);
+    let mut result = None;
+    {
+        // SAFETY: made right above; the guest is left when `call_with_setjmp`
+        // returns.
+        let _entered = unsafe { activation.enter::<S>() };
+        let result = &mut result;
+        call_with_setjmp(|buf| {
+            activation.set_jmp_buf(buf);
+            *result = Some(f(caller));
+            0
+        });
+    }
+    match activation.take_unwind() {
+        None => Ok(result.unwrap_or_else(|| nothing_recorded())),
+        Some(unwind) => Err(left(unwind)),
+    }
+}
+
+/// The same as [`catch_traps`] for guests whose entry trampoline recorded a
+/// landing pad of its own: a trap makes the trampoline return to `f` and report
+/// failure, upon which `f` returns `None`.
+///
+/// No frame of `f` is skipped, and no context need be saved. The store's
+/// [`LAYOUT`](Store::LAYOUT) must have
+/// [`landing_pad`](crate::VMStoreContextLayout::landing_pad), which is checked
+/// when this is compiled. `f` enters the guest once, through such a trampoline, as the last thing it does.
+///
+/// # Errors
+///
+/// The trap that the guest was left for.
+///
+/// # Panics
+///
+/// Goes on with the panic of a host function that was called by the guest.
+/// Panics if `f` returned `None` and no reason was recorded.
+#[inline]
+pub fn catch_traps_with_landing_pad<S, R, F>(store: &S, f: F) -> Result<R, Trap>
+where
+    S: Store,
+    F: FnOnce(NonNull<VMContext>) -> Option<R>,
+{
+    const {
+        assert!(
+            S::LAYOUT.landing_pad.is_some(),
+            "the layout of this store has no landing pad words"
+        );
+    }
+    let caller = store.default_caller();
+    let activation = Activation::new(store);
+    let result = {
+        // SAFETY: made right above; the guest is left when `f` returns.
+        let _entered = unsafe { activation.enter::<S>() };
+        f(caller)
+    };
+    match activation.take_unwind() {
+        None => Ok(result.unwrap_or_else(|| nothing_recorded())),
+        Some(unwind) => Err(left(unwind)),
+    }
+}
+
+/// The trap that was recorded; or goes on with the panic that was.
+#[cold]
+fn left(unwind: Unwind) -> Trap {
+    match unwind {
+        Unwind::Trap(trap) => {
+            #[cfg(feature = "tracing")]
+            tracing::debug!(
+                target: "trapline",
+                reason = %trap.reason,
+                frames = trap.backtrace.as_ref().map(trapline_backtrace::RawBacktrace::len),
+                "trap caught"
+            );
+            trap
+        }
+        Unwind::Panic(payload) => panic::resume(payload),
+    }
+}
+
+#[cold]
+fn nothing_recorded<R>() -> R {
+    panic!("the guest was left, but nobody recorded why")
+}

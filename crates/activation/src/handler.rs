@@ -1,0 +1,161 @@
+//! What an exception vector or signal handler calls.
+//!
+//! **Rule of this module: no allocation, no lock, no formatting, no lazily made
+//! thread-local, no panic.** Everything reached from here keeps to it.
+//!
+//! The order is: registered code first, its trap table second, state of this
+//! CPU last. Until the program counter is known to be guest code, this may be
+//! any fault of anybody, in the middle of anything.
+
+use core::fmt;
+use core::ops::ControlFlow;
+
+use trapline_arch::{Resume, VirtualAddress, detour, is_fp_aligned};
+use trapline_code_registry::{TrapKind, lookup_code};
+
+use crate::activation::{Activation, HardwareTrap, head};
+use crate::raise::leave_after_hardware_trap;
+use crate::{FaultVerdict, GuestFault};
+
+/// Addresses below this one belong to the page at address 0, which is never
+/// mapped where guests rely on hardware traps: compiled code turns an
+/// out-of-bounds table index into address 0 (so that speculation finds nothing)
+/// and reads the type of a null function reference at a small offset from 0
+/// (Cranelift: `enable_table_access_spectre_mitigation`,
+/// `enable_heap_access_spectre_mitigation`).
+const NULL_PAGE_BYTES: usize = 4096;
+
+/// What to do about an exception that was a guest's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Outcome {
+    /// It is a trap: return from the exception with these registers. The guest
+    /// is left in normal context from there.
+    Resume(Resume),
+    /// The store's hook took away the cause: return to the same instruction.
+    Retry,
+    /// The guest got out of its memory: stop the process or the CPU, loudly.
+    SandboxEscape(SandboxEscape),
+}
+
+/// A memory fault at an instruction that may trap, at an address that is in
+/// none of the store's memories or guard regions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SandboxEscape {
+    /// The faulting instruction.
+    pub pc: VirtualAddress,
+    /// The data address.
+    pub faulting_addr: VirtualAddress,
+    /// What the trap table says of the instruction.
+    pub trap: TrapKind,
+}
+
+impl fmt::Display for SandboxEscape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "guest fault outside all memories of its store: address {}, pc {}, at a trap site for: {}",
+            self.faulting_addr, self.pc, self.trap
+        )
+    }
+}
+
+/// Decides about an exception: `Continue` means "not ours, go on as if we were
+/// not here", `Break` says what to do.
+///
+/// `pc` is the address of the faulting instruction, `fp` the frame pointer at
+/// that moment, `faulting_addr` the data address if the exception is a memory
+/// fault and `None` if it is another one (illegal instruction, arithmetic).
+///
+/// It is a trap only if `pc` is registered code, the trap table of that code
+/// has an entry for exactly this instruction, and the frame at `fp` belongs to
+/// the guest of this CPU's innermost activation. Whether it was the CPU that raised
+/// it (and not `kill`) the caller has to find out.
+///
+/// Nothing but a note in the activation is written. What follows (backtrace,
+/// core dump, leaving the guest) happens in normal context, on the guest's
+/// stack, after the exception has returned with the registers of
+/// [`Outcome::Resume`].
+///
+/// # Safety
+///
+/// * Called in an exception or signal handler, on the CPU or thread that
+///   the exception was raised on, with the values of the interrupted context.
+/// * An [`Outcome`] is carried out, once, before that context goes on.
+/// * On [`Outcome::Resume`] the registers named there are set, and all others
+///   left as they are.
+pub unsafe fn handle_wasm_exception(
+    pc: VirtualAddress,
+    fp: VirtualAddress,
+    faulting_addr: Option<VirtualAddress>,
+) -> ControlFlow<Outcome> {
+    let Some((code, text_offset)) = lookup_code(pc) else {
+        return ControlFlow::Continue(());
+    };
+    let Some(trap) = code.lookup_trap_code(text_offset) else {
+        return ControlFlow::Continue(());
+    };
+    drop(code);
+    // SAFETY: the innermost activation of this CPU, on whose stack the
+    // interrupted code ran, lives until its guest is left.
+    let Some(activation) = (unsafe { head().as_ref() }) else {
+        return ControlFlow::Continue(());
+    };
+    if !is_guest_frame(activation, fp) {
+        return ControlFlow::Continue(());
+    }
+
+    let store = activation.store();
+    let fault = GuestFault {
+        pc,
+        fp,
+        faulting_addr,
+        trap,
+    };
+    if store.on_guest_fault(&fault) == FaultVerdict::Handled {
+        return ControlFlow::Break(Outcome::Retry);
+    }
+
+    let wasm_fault = match faulting_addr.map(|addr| (addr, store.wasm_fault(addr))) {
+        None => None,
+        Some((_, Some(fault))) => Some(fault),
+        Some((addr, None)) if addr.get() < NULL_PAGE_BYTES => None,
+        Some((faulting_addr, None)) => {
+            let escape = SandboxEscape {
+                pc,
+                faulting_addr,
+                trap,
+            };
+            return ControlFlow::Break(Outcome::SandboxEscape(escape));
+        }
+    };
+    leave(
+        activation,
+        HardwareTrap {
+            pc,
+            fp,
+            faulting_addr,
+            trap,
+            wasm_fault,
+        },
+    )
+}
+
+/// Whether the frame at `fp` is of the guest that `activation` entered: between
+/// here and the entry trampoline, on the stack that the activation is on.
+#[inline]
+fn is_guest_frame(activation: &Activation, fp: VirtualAddress) -> bool {
+    // SAFETY: the innermost activation is the innermost of its store.
+    let words = unsafe { activation.live_words() };
+    let entry_fp = VirtualAddress::new(words.entry_fp);
+    is_fp_aligned(fp) && fp < entry_fp && entry_fp < activation.address()
+}
+
+#[inline]
+fn leave(activation: &Activation, trap: HardwareTrap) -> ControlFlow<Outcome> {
+    let fp = trap.fp;
+    if !activation.note_hardware_trap(trap) {
+        return ControlFlow::Continue(());
+    }
+    let resume = detour(fp, leave_after_hardware_trap, activation.address().get());
+    ControlFlow::Break(Outcome::Resume(resume))
+}

@@ -1,0 +1,122 @@
+//! What an embedder tells of its store.
+
+use core::ptr::NonNull;
+
+use trapline_arch::VirtualAddress;
+use trapline_backtrace::RawBacktrace;
+use trapline_code_registry::TrapKind;
+
+use crate::{CoreDump, TrapReason, VMContext, VMStoreContext, VMStoreContextLayout, WasmFault};
+
+/// A fault of compiled code at an instruction that its trap table lists.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct GuestFault {
+    /// The faulting instruction.
+    pub pc: VirtualAddress,
+    /// Frame pointer of the faulting function.
+    pub fp: VirtualAddress,
+    /// The data address that could not be accessed, for memory faults.
+    pub faulting_addr: Option<VirtualAddress>,
+    /// What the trap table says of the instruction.
+    pub trap: TrapKind,
+}
+
+/// What a store's hook says of a fault.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum FaultVerdict {
+    /// The cause is gone (a page was mapped): run the instruction again.
+    Handled,
+    /// It is a trap like any other.
+    NotHandled,
+}
+
+/// An embedder's store: what [`catch_traps`](crate::catch_traps) needs to know
+/// of it.
+///
+/// # Safety
+///
+/// Implementors promise, for as long as a guest of the store may run:
+///
+/// * [`vm_store_context`](Self::vm_store_context) always gives the same
+///   context; it is alive, and [`LAYOUT`](Self::LAYOUT) describes the words that the
+///   store's compiled code writes in it, when it enters and leaves the guest.
+///   Nobody else writes them.
+/// * Compiled code runs on the stack that `catch_traps` was called on, and
+///   keeps frame records with rising frame pointers (Cranelift:
+///   `preserve_frame_pointers`).
+/// * [`wasm_fault`](Self::wasm_fault) and
+///   [`on_guest_fault`](Self::on_guest_fault) hold to the rules of an exception
+///   handler: no allocation, no lock, no formatting, no panic, no thread-local
+///   that is made on first use. They are called on a signal's or exception's stack
+///   while the guest stands at the faulting instruction.
+/// * `wasm_fault` is right: for an address outside of the store's memories
+///   and their guard regions it returns `None`. A wrong `Some` turns an escape
+///   from the sandbox into an ordinary trap.
+pub unsafe trait Store {
+    /// Where the trampolines' words lie in the store's context.
+    const LAYOUT: VMStoreContextLayout;
+
+    /// The instance context to pass as the caller when the host itself calls.
+    fn default_caller(&self) -> NonNull<VMContext>;
+
+    /// The context that the store's compiled code writes to.
+    fn vm_store_context(&self) -> NonNull<VMStoreContext>;
+
+    /// The address in terms of the guest, if it lies in one of the store's
+    /// memories or in a guard region of one; `None` anywhere else.
+    fn wasm_fault(&self, faulting_addr: VirtualAddress) -> Option<WasmFault>;
+
+    /// Called before a fault becomes a trap; the answer may be that the
+    /// instruction is to be run again.
+    #[inline]
+    fn on_guest_fault(&self, fault: &GuestFault) -> FaultVerdict {
+        let _ = fault;
+        FaultVerdict::NotHandled
+    }
+
+    /// The number of frames, innermost first, that a trap's backtrace keeps; 0
+    /// for no backtrace at all.
+    #[inline]
+    fn backtrace_limit(&self) -> usize {
+        usize::MAX
+    }
+
+    /// A core dump of the store, taken when a trap is recorded, while the
+    /// guest's frames are still there. Called in normal context.
+    #[inline]
+    fn coredump(&self, reason: &TrapReason, backtrace: Option<&RawBacktrace>) -> Option<CoreDump> {
+        let _ = (reason, backtrace);
+        None
+    }
+}
+
+/// The store of an activation, whatever its type.
+pub(crate) trait AnyStore {
+    fn layout(&self) -> &'static VMStoreContextLayout;
+    fn wasm_fault(&self, faulting_addr: VirtualAddress) -> Option<WasmFault>;
+    fn on_guest_fault(&self, fault: &GuestFault) -> FaultVerdict;
+    fn backtrace_limit(&self) -> usize;
+    fn coredump(&self, reason: &TrapReason, backtrace: Option<&RawBacktrace>) -> Option<CoreDump>;
+}
+
+impl<S: Store> AnyStore for S {
+    fn layout(&self) -> &'static VMStoreContextLayout {
+        const { &S::LAYOUT }
+    }
+
+    fn wasm_fault(&self, faulting_addr: VirtualAddress) -> Option<WasmFault> {
+        Store::wasm_fault(self, faulting_addr)
+    }
+
+    fn on_guest_fault(&self, fault: &GuestFault) -> FaultVerdict {
+        Store::on_guest_fault(self, fault)
+    }
+
+    fn backtrace_limit(&self) -> usize {
+        Store::backtrace_limit(self)
+    }
+
+    fn coredump(&self, reason: &TrapReason, backtrace: Option<&RawBacktrace>) -> Option<CoreDump> {
+        Store::coredump(self, reason, backtrace)
+    }
+}

@@ -1,0 +1,91 @@
+//! Fibers: taking activations off one CPU and putting them back on another.
+
+use core::ptr;
+
+use crate::activation::{Activation, head, set_head};
+
+/// A place in this CPU's chain: everything pushed after it was taken is
+/// "since" it.
+#[derive(Clone, Copy, Debug)]
+pub struct ActivationMark(*const Activation);
+
+impl ActivationMark {
+    /// The chain as it is now. Taken by a scheduler before it switches to a
+    /// fiber.
+    #[must_use]
+    pub fn here() -> Self {
+        Self(head())
+    }
+}
+
+/// The activations of a fiber that does not run: off every chain.
+///
+/// If it is dropped, the fiber can't be gone on with.
+#[derive(Debug)]
+#[must_use = "the fiber whose activations these are can't go on without them"]
+pub struct SuspendedActivations {
+    /// The oldest; linked through `previous` to the next *newer* one.
+    oldest: *const Activation,
+}
+
+// SAFETY: the activations lie on the stack of a fiber that does not run; the
+// duties of `resume` see to it that whoever runs it next has it alone.
+unsafe impl Send for SuspendedActivations {}
+
+/// Takes the activations pushed since `mark` off this CPU, because the fiber
+/// that they belong to stops running. The words of their stores are put back to
+/// what they were before the fiber ran.
+///
+/// # Safety
+///
+/// * `mark` was taken on this CPU, below the fiber: what it names is still in
+///   the chain, and everything above it belongs to the fiber.
+/// * The fiber does not run until its activations are resumed; no fault in its
+///   guests is handled meanwhile, and the stores of its guests are alive.
+pub unsafe fn suspend_activations(mark: ActivationMark) -> SuspendedActivations {
+    let mut newer = ptr::null();
+    let mut next = head();
+    while !ptr::eq(next, mark.0) {
+        // SAFETY: between the head and the mark there are live activations of
+        // the fiber.
+        let activation = unsafe { &*next };
+        // SAFETY: newest first, so that this is the innermost of its store.
+        unsafe { activation.swap_words() };
+        next = activation.previous_ptr();
+        activation.link_to(newer);
+        newer = activation;
+    }
+    set_head(mark.0);
+    SuspendedActivations { oldest: newer }
+}
+
+impl SuspendedActivations {
+    /// Puts the activations on this CPU, on top of what is there, because the
+    /// fiber goes on here.
+    ///
+    /// # Safety
+    ///
+    /// * The fiber goes on, on this CPU, and nothing else happens on it before.
+    /// * No guest of the same stores was entered in between and is still in.
+    pub unsafe fn resume(self) {
+        let mut older = head();
+        let mut next = self.oldest;
+        while !next.is_null() {
+            // SAFETY: activations on the stack of the fiber, which is alive.
+            let activation = unsafe { &*next };
+            next = activation.previous_ptr();
+            activation.link_to(older);
+            // SAFETY: oldest first, so that this is the innermost of its store
+            // among those that are back.
+            unsafe { activation.swap_words() };
+            older = activation;
+        }
+        set_head(older);
+    }
+
+    /// Whether the fiber was in no guest.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.oldest.is_null()
+    }
+}

@@ -1,0 +1,186 @@
+//! What a trap is, once it is caught.
+
+use alloc::boxed::Box;
+use alloc::vec::Vec;
+use core::any::Any;
+use core::error::Error;
+use core::fmt;
+
+use trapline_arch::VirtualAddress;
+use trapline_backtrace::RawBacktrace;
+use trapline_code_registry::TrapKind;
+
+/// A caught trap: why a guest was left, and from where.
+#[derive(Debug)]
+#[non_exhaustive]
+pub struct Trap {
+    /// Why.
+    pub reason: TrapReason,
+    /// For memory faults: the address in terms of the guest's memory.
+    pub wasm_fault: Option<WasmFault>,
+    /// From where: the guest frames of the store, innermost first. `None` if
+    /// the store asked for none.
+    pub backtrace: Option<RawBacktrace>,
+    /// What the store's [`coredump`](crate::Store::coredump) gave.
+    pub coredump: Option<CoreDump>,
+}
+
+impl Trap {
+    /// A trap with this reason and nothing else.
+    #[must_use]
+    pub const fn new(reason: TrapReason) -> Self {
+        Self {
+            reason,
+            wasm_fault: None,
+            backtrace: None,
+            coredump: None,
+        }
+    }
+
+    /// The kind of trap; `None` for an error that a host function raised.
+    #[must_use]
+    pub const fn kind(&self) -> Option<TrapKind> {
+        self.reason.kind()
+    }
+}
+
+impl fmt::Display for Trap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(&self.reason, f)
+    }
+}
+
+impl Error for Trap {
+    /// The memory fault of a trap that was one; the host's own error of one
+    /// that a host function raised.
+    fn source(&self) -> Option<&(dyn Error + 'static)> {
+        match (&self.wasm_fault, &self.reason) {
+            (Some(fault), _) => Some(fault),
+            (None, TrapReason::User(error)) => Some(error.as_ref()),
+            (None, TrapReason::Jit { .. } | TrapReason::Wasm(_)) => None,
+        }
+    }
+}
+
+impl From<TrapReason> for Trap {
+    fn from(reason: TrapReason) -> Self {
+        Self::new(reason)
+    }
+}
+
+/// Why a guest trapped.
+#[derive(Debug)]
+pub enum TrapReason {
+    /// A host function returned this error.
+    User(anyhow::Error),
+    /// The hardware found a fault in compiled code.
+    Jit {
+        /// The faulting instruction.
+        pc: VirtualAddress,
+        /// The data address that could not be accessed, for memory faults.
+        faulting_addr: Option<VirtualAddress>,
+        /// What the trap table says of the instruction.
+        trap: TrapKind,
+    },
+    /// A runtime builtin, called by compiled code, found the trap.
+    Wasm(TrapKind),
+}
+
+impl TrapReason {
+    /// The kind of trap; `None` for an error that a host function raised.
+    #[must_use]
+    pub const fn kind(&self) -> Option<TrapKind> {
+        match self {
+            Self::User(_) => None,
+            Self::Jit { trap, .. } | Self::Wasm(trap) => Some(*trap),
+        }
+    }
+}
+
+impl fmt::Display for TrapReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind() {
+            Some(kind) => write!(f, "wasm trap: {kind}"),
+            None => f.write_str("error raised by a host function"),
+        }
+    }
+}
+
+impl From<anyhow::Error> for TrapReason {
+    fn from(error: anyhow::Error) -> Self {
+        Self::User(error)
+    }
+}
+
+impl From<TrapKind> for TrapReason {
+    fn from(kind: TrapKind) -> Self {
+        Self::Wasm(kind)
+    }
+}
+
+/// Why the stack of a guest is being left.
+#[derive(Debug)]
+pub enum UnwindReason {
+    /// A host function panicked, with this payload.
+    Panic(Box<dyn Any + Send>),
+    /// A trap.
+    Trap(TrapReason),
+}
+
+impl From<TrapReason> for UnwindReason {
+    fn from(reason: TrapReason) -> Self {
+        Self::Trap(reason)
+    }
+}
+
+/// A faulting address expressed in the guest's memory.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct WasmFault {
+    /// Size of the memory in bytes.
+    pub memory_size: u64,
+    /// The address that was accessed, in bytes from the start of the memory.
+    pub wasm_address: u64,
+}
+
+impl fmt::Display for WasmFault {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "memory fault at wasm address {:#x} in linear memory of size {:#x}",
+            self.wasm_address, self.memory_size
+        )
+    }
+}
+
+impl Error for WasmFault {}
+
+/// A core dump of a trapped guest: a WebAssembly module in the format of the
+/// tool conventions ("Core dumps"), as bytes.
+#[derive(Clone, PartialEq, Eq)]
+pub struct CoreDump(Vec<u8>);
+
+impl CoreDump {
+    /// A core dump of these bytes.
+    #[must_use]
+    pub const fn new(bytes: Vec<u8>) -> Self {
+        Self(bytes)
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.0
+    }
+
+    /// The bytes.
+    #[must_use]
+    pub fn into_bytes(self) -> Vec<u8> {
+        self.0
+    }
+}
+
+impl fmt::Debug for CoreDump {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "CoreDump({} bytes)", self.0.len())
+    }
+}

@@ -1,0 +1,196 @@
+//! What compiled code and its host share: the instance context and the words
+//! that trampolines write.
+
+use core::fmt;
+use core::marker::{PhantomData, PhantomPinned};
+use core::ptr::NonNull;
+
+use trapline_arch::VirtualAddress;
+
+/// The context of an instance, as compiled code gets it; opaque here.
+#[repr(C)]
+pub struct VMContext {
+    _opaque: [u8; 0],
+    _marker: PhantomData<(*mut u8, PhantomPinned)>,
+}
+
+/// The words of a store that compiled code reads and writes; opaque but for
+/// the ones that a [`VMStoreContextLayout`] describes.
+#[repr(C)]
+pub struct VMStoreContext {
+    _opaque: [u8; 0],
+    _marker: PhantomData<(*mut u8, PhantomPinned)>,
+}
+
+impl fmt::Debug for VMContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VMContext").finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for VMStoreContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("VMStoreContext").finish_non_exhaustive()
+    }
+}
+
+/// The word that tells where the guest was left.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum ExitFp {
+    /// Byte offset of a word in which exit trampolines write their *own* frame
+    /// pointer; the guest's is the older one in the frame record there.
+    /// (Wasmtime 36 and newer: `last_wasm_exit_trampoline_fp`.)
+    Trampoline(usize),
+    /// Byte offset of a word in which exit trampolines write the frame pointer
+    /// of the guest frame that called them. (Older Wasmtime:
+    /// `last_wasm_exit_fp`.)
+    Guest(usize),
+}
+
+impl ExitFp {
+    const fn offset(self) -> usize {
+        match self {
+            Self::Trampoline(offset) | Self::Guest(offset) => offset,
+        }
+    }
+}
+
+/// Byte offsets of the two further words that entry trampolines write if they
+/// have a landing pad for traps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct LandingPadWords {
+    /// `last_wasm_entry_sp`: the entry trampoline's stack pointer.
+    pub entry_sp: usize,
+    /// `last_wasm_entry_trap_handler`: address of its landing pad.
+    pub entry_trap_handler: usize,
+}
+
+/// Where in a [`VMStoreContext`] the words of the trampolines lie: byte offsets
+/// from its start, multiples of the word size.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct VMStoreContextLayout {
+    /// `last_wasm_exit_fp`: written by exit trampolines.
+    pub exit_fp: ExitFp,
+    /// `last_wasm_exit_pc`: written by exit trampolines, the return address
+    /// into the guest.
+    pub exit_pc: usize,
+    /// `last_wasm_entry_fp`: written by entry trampolines, their own frame
+    /// pointer.
+    pub entry_fp: usize,
+    /// Where the compiler records its own landing pad; `None` for code whose
+    /// entry trampolines have none.
+    pub landing_pad: Option<LandingPadWords>,
+}
+
+/// The words of the trampolines, as read from a [`VMStoreContext`].
+#[derive(Clone, Copy, Default, Debug)]
+pub(crate) struct StoreWords {
+    exit_fp: usize,
+    pub(crate) exit_pc: usize,
+    pub(crate) entry_fp: usize,
+    pub(crate) entry_sp: usize,
+    pub(crate) entry_trap_handler: usize,
+}
+
+impl StoreWords {
+    /// Reads the words.
+    ///
+    /// # Safety
+    ///
+    /// * `layout` describes the context, which is alive; no other thread writes
+    ///   to its words.
+    #[inline]
+    pub(crate) unsafe fn read(
+        context: NonNull<VMStoreContext>,
+        layout: &VMStoreContextLayout,
+    ) -> Self {
+        let word = |offset| {
+            // SAFETY: the layout's offsets are those of words of the context.
+            unsafe { context.cast::<u8>().add(offset).cast::<usize>().read() }
+        };
+        let (entry_sp, entry_trap_handler) = match layout.landing_pad {
+            Some(pad) => (word(pad.entry_sp), word(pad.entry_trap_handler)),
+            None => (0, 0),
+        };
+        Self {
+            exit_fp: word(layout.exit_fp.offset()),
+            exit_pc: word(layout.exit_pc),
+            entry_fp: word(layout.entry_fp),
+            entry_sp,
+            entry_trap_handler,
+        }
+    }
+
+    /// Writes the words.
+    ///
+    /// # Safety
+    ///
+    /// * As for [`read`](Self::read); and nothing that is still on the stack
+    ///   needs what is overwritten.
+    #[inline]
+    pub(crate) unsafe fn write(
+        self,
+        context: NonNull<VMStoreContext>,
+        layout: &VMStoreContextLayout,
+    ) {
+        let set = |offset, word: usize| {
+            // SAFETY: the layout's offsets are those of words of the context.
+            unsafe { context.cast::<u8>().add(offset).cast::<usize>().write(word) };
+        };
+        set(layout.exit_fp.offset(), self.exit_fp);
+        set(layout.exit_pc, self.exit_pc);
+        set(layout.entry_fp, self.entry_fp);
+        if let Some(pad) = layout.landing_pad {
+            set(pad.entry_sp, self.entry_sp);
+            set(pad.entry_trap_handler, self.entry_trap_handler);
+        }
+    }
+
+    /// Zeroes the exit pair, and the landing pad's address where there is one:
+    /// compiled code writes them and never clears them, so that what is there
+    /// before an entry belongs to frames that may be gone.
+    ///
+    /// # Safety
+    ///
+    /// * As for [`write`](Self::write).
+    #[inline]
+    pub(crate) unsafe fn clear(context: NonNull<VMStoreContext>, layout: &VMStoreContextLayout) {
+        let clear = |offset| {
+            // SAFETY: the layout's offsets are those of words of the context.
+            unsafe { context.cast::<u8>().add(offset).cast::<usize>().write(0) };
+        };
+        clear(layout.exit_fp.offset());
+        clear(layout.exit_pc);
+        if let Some(pad) = layout.landing_pad {
+            clear(pad.entry_trap_handler);
+        }
+    }
+
+    /// Frame pointer of the innermost guest frame, `None` if the guest was not
+    /// left (or never entered).
+    ///
+    /// # Safety
+    ///
+    /// * The exit words, unless zero, are of frames that are alive.
+    #[inline]
+    pub(crate) unsafe fn guest_exit_fp(
+        &self,
+        layout: &VMStoreContextLayout,
+    ) -> Option<VirtualAddress> {
+        if self.exit_pc == 0 || self.exit_fp == 0 {
+            return None;
+        }
+        let fp = VirtualAddress::new(self.exit_fp);
+        Some(match layout.exit_fp {
+            ExitFp::Guest(_) => fp,
+            ExitFp::Trampoline(_) => {
+                let older = fp
+                    .get()
+                    .wrapping_add(trapline_arch::NEXT_OLDER_FP_FROM_FP_OFFSET);
+                // SAFETY: the exit trampoline's frame is alive, by this
+                // method's duty, and its frame record is at `fp`.
+                VirtualAddress::new(unsafe { VirtualAddress::new(older).as_ptr::<usize>().read() })
+            }
+        })
+    }
+}
