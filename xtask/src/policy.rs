@@ -1,0 +1,224 @@
+//! What the workspace has decided about each of its crates, in one place. A
+//! crate without a row here fails the lints, and so does a row without a crate.
+
+/// How far down a crate stands, from the machine up. Used in messages, and for
+/// the rules that hold for a whole layer.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
+pub(crate) enum Layer {
+    Machine,
+    Mechanisms,
+    Records,
+    GuestBoundary,
+    Facade,
+    /// Beside the layers, on top of their public API: adapters and platforms.
+    Adapter,
+    /// Programs, embedders and test crates: nothing of the product is built on them.
+    Top,
+}
+
+impl Layer {
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Layer::Machine => "machine",
+            Layer::Mechanisms => "mechanisms",
+            Layer::Records => "records",
+            Layer::GuestBoundary => "guest boundary",
+            Layer::Facade => "facade",
+            Layer::Adapter => "adapter",
+            Layer::Top => "top",
+        }
+    }
+
+    /// Layers that may know neither a compiler nor WebAssembly's formats, so
+    /// that code from any generator fits.
+    pub(crate) fn knows_no_compiler(self) -> bool {
+        self <= Layer::Facade
+    }
+}
+
+/// One crate's row.
+#[derive(Debug)]
+pub(crate) struct CratePolicy {
+    pub(crate) name: &'static str,
+    pub(crate) layer: Layer,
+    /// The crates of the workspace that it may be built on.
+    pub(crate) may_use: &'static [&'static str],
+    pub(crate) published: bool,
+    /// Builds without `std` when its features are off.
+    pub(crate) no_std: bool,
+    /// Its tests build the compiler, so they are linted with the whole workspace only.
+    pub(crate) builds_compiler: bool,
+    /// Has models in `tests/loom.rs`, run under `--cfg loom`.
+    pub(crate) loom: bool,
+    /// Files that an exception handler runs code of. The head of each states
+    /// the rule that [`HANDLER_RULE`] looks for.
+    pub(crate) handler_modules: &'static [&'static str],
+}
+
+/// The row that the others differ from.
+const DEFAULT: CratePolicy = CratePolicy {
+    name: "",
+    layer: Layer::Top,
+    may_use: &[],
+    published: true,
+    no_std: true,
+    builds_compiler: false,
+    loom: false,
+    handler_modules: &[],
+};
+
+/// What the module documentation of handler-reachable code has to rule out.
+pub(crate) const HANDLER_RULE: &[&str] = &["allocat", "lock", "format", "thread-local", "panic"];
+
+/// Dependencies that layers up to the facade may not have, by the start of their names.
+pub(crate) const COMPILERS: &[&str] = &[
+    "wasmtime",
+    "cranelift",
+    "wasmparser",
+    "wasm-",
+    "wast",
+    "wat",
+];
+
+/// Bare-metal targets that the `no_std` crates are checked for when the toolchain has them.
+pub(crate) const BARE_METAL_TARGETS: &[&str] = &["x86_64-unknown-none"];
+
+/// The features that say where a CPU's own data lies: bare metal can't do without one of them.
+pub(crate) const BARE_METAL_FEATURES: &str = "trapline-cpu-local/single-cpu";
+
+/// Everything up to the facade.
+const CORE: &[&str] = &[
+    "trapline-arch",
+    "trapline-cpu-local",
+    "trapline-code-registry",
+    "trapline-backtrace",
+    "trapline-activation",
+    "trapline-host-result",
+    "trapline",
+];
+
+pub(crate) const CRATES: &[CratePolicy] = &[
+    CratePolicy {
+        name: "trapline-arch",
+        layer: Layer::Machine,
+        ..DEFAULT
+    },
+    CratePolicy {
+        name: "trapline-cpu-local",
+        layer: Layer::Mechanisms,
+        may_use: &["trapline-arch"],
+        ..DEFAULT
+    },
+    CratePolicy {
+        name: "trapline-code-registry",
+        layer: Layer::Mechanisms,
+        may_use: &["trapline-arch"],
+        loom: true,
+        ..DEFAULT
+    },
+    CratePolicy {
+        name: "trapline-backtrace",
+        layer: Layer::Mechanisms,
+        may_use: &["trapline-arch"],
+        ..DEFAULT
+    },
+    CratePolicy {
+        name: "trapline-activation",
+        layer: Layer::Records,
+        may_use: &[
+            "trapline-arch",
+            "trapline-cpu-local",
+            "trapline-code-registry",
+            "trapline-backtrace",
+        ],
+        ..DEFAULT
+    },
+    CratePolicy {
+        name: "trapline-host-result",
+        layer: Layer::GuestBoundary,
+        may_use: &[
+            "trapline-arch",
+            "trapline-cpu-local",
+            "trapline-code-registry",
+            "trapline-backtrace",
+            "trapline-activation",
+        ],
+        ..DEFAULT
+    },
+    CratePolicy {
+        name: "trapline",
+        layer: Layer::Facade,
+        may_use: &[
+            "trapline-arch",
+            "trapline-cpu-local",
+            "trapline-code-registry",
+            "trapline-backtrace",
+            "trapline-activation",
+            "trapline-host-result",
+        ],
+        ..DEFAULT
+    },
+    CratePolicy {
+        name: "trapline-signal",
+        layer: Layer::Adapter,
+        may_use: CORE,
+        no_std: false,
+        ..DEFAULT
+    },
+    CratePolicy {
+        name: "trapline-wasmtime",
+        layer: Layer::Adapter,
+        may_use: CORE,
+        builds_compiler: true,
+        ..DEFAULT
+    },
+    CratePolicy {
+        name: "trapline-embed",
+        layer: Layer::Top,
+        may_use: &[
+            "trapline",
+            "trapline-activation",
+            "trapline-arch",
+            "trapline-backtrace",
+            "trapline-code-registry",
+            "trapline-cpu-local",
+            "trapline-host-result",
+            "trapline-signal",
+            "trapline-wasmtime",
+        ],
+        builds_compiler: true,
+        ..DEFAULT
+    },
+    CratePolicy {
+        name: "trapline-cli",
+        layer: Layer::Top,
+        may_use: &[
+            "trapline",
+            "trapline-embed",
+            "trapline-signal",
+            "trapline-wasmtime",
+        ],
+        no_std: false,
+        builds_compiler: true,
+        ..DEFAULT
+    },
+    CratePolicy {
+        name: "trapline-differential",
+        layer: Layer::Top,
+        may_use: &[
+            "trapline",
+            "trapline-embed",
+            "trapline-signal",
+            "trapline-wasmtime",
+        ],
+        published: false,
+        no_std: false,
+        builds_compiler: true,
+        ..DEFAULT
+    },
+];
+
+/// The row of the crate `name`.
+pub(crate) fn of(name: &str) -> Option<&'static CratePolicy> {
+    CRATES.iter().find(|policy| policy.name == name)
+}

@@ -1,0 +1,189 @@
+//! Named, timed steps; the first failure ends a run.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, bail};
+
+use crate::context::Context;
+
+/// Which command a step belongs to. `cargo xtask ci` runs both groups.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Group {
+    Lint,
+    Test,
+}
+
+/// One thing to check.
+#[derive(Debug)]
+pub(crate) struct Step {
+    pub(crate) name: &'static str,
+    /// One line for `--list`.
+    pub(crate) about: &'static str,
+    pub(crate) group: Group,
+    pub(crate) run: fn(&Context) -> Result<Report>,
+}
+
+/// What a step that did not fail has to tell.
+#[derive(Debug, Default)]
+pub(crate) struct Report {
+    /// Parts that this machine could not run.
+    pub(crate) not_run: Vec<Leg>,
+    /// Tests that the step ran, if it runs any.
+    pub(crate) tests: TestCounts,
+    /// The step did nothing at all (every part of it is in `not_run`).
+    pub(crate) skipped: bool,
+}
+
+impl Report {
+    pub(crate) fn leg_not_run(&mut self, name: impl Into<String>, reason: impl Into<String>) {
+        self.not_run.push(Leg {
+            name: name.into(),
+            reason: reason.into(),
+        });
+    }
+}
+
+/// A part of a step, and why it was not run.
+#[derive(Debug)]
+pub(crate) struct Leg {
+    pub(crate) name: String,
+    pub(crate) reason: String,
+}
+
+/// Counts of single tests, as cargo's test runner reports them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct TestCounts {
+    pub(crate) passed: u64,
+    pub(crate) failed: u64,
+    pub(crate) ignored: u64,
+}
+
+impl std::ops::AddAssign for TestCounts {
+    fn add_assign(&mut self, other: Self) {
+        self.passed += other.passed;
+        self.failed += other.failed;
+        self.ignored += other.ignored;
+    }
+}
+
+/// The steps named in `only`, in the order of `steps`; all of them if it is empty.
+pub(crate) fn select<'s>(steps: &[&'s Step], only: &[String]) -> Result<Vec<&'s Step>> {
+    if let Some(unknown) = only
+        .iter()
+        .find(|name| !steps.iter().any(|step| step.name == **name))
+    {
+        let known: Vec<&str> = steps.iter().map(|step| step.name).collect();
+        bail!(
+            "there is no step `{unknown}` here; the steps are: {}",
+            known.join(", ")
+        );
+    }
+    Ok(steps
+        .iter()
+        .copied()
+        .filter(|step| only.is_empty() || only.iter().any(|name| name == step.name))
+        .collect())
+}
+
+/// Runs `steps` until one fails, prints what came of it, and tells whether all passed.
+///
+/// `command` is the xtask command, for the line that tells how to run one step again.
+pub(crate) fn run_all(context: &Context, command: &str, steps: &[&Step], strict: bool) -> bool {
+    let start = Instant::now();
+    let mut done: Vec<(&Step, Duration, Outcome)> = Vec::new();
+    for step in steps {
+        eprintln!("\n==> {}: {}", step.name, step.about);
+        let start = Instant::now();
+        let outcome = match (step.run)(context) {
+            Ok(report) if strict && !report.not_run.is_empty() => Outcome::Failed(
+                anyhow::anyhow!("a part was not run, and --strict makes that a failure"),
+                report,
+            ),
+            Ok(report) => Outcome::Passed(report),
+            Err(error) => Outcome::Failed(error, Report::default()),
+        };
+        let failed = matches!(outcome, Outcome::Failed(..));
+        done.push((step, start.elapsed(), outcome));
+        if failed {
+            break;
+        }
+    }
+    summarize(command, steps, &done, start.elapsed())
+}
+
+enum Outcome {
+    Passed(Report),
+    Failed(anyhow::Error, Report),
+}
+
+impl Outcome {
+    fn report(&self) -> &Report {
+        match self {
+            Outcome::Passed(report) | Outcome::Failed(_, report) => report,
+        }
+    }
+}
+
+fn summarize(
+    command: &str,
+    steps: &[&Step],
+    done: &[(&Step, Duration, Outcome)],
+    total: Duration,
+) -> bool {
+    let (mut passed, mut failed) = (0, 0);
+    let mut tests = TestCounts::default();
+    println!("\n{:12} {:8} {:>9}", "step", "result", "seconds");
+    for (step, time, outcome) in done {
+        let result = match outcome {
+            Outcome::Failed(..) => "FAILED",
+            Outcome::Passed(report) if report.skipped => "not run",
+            Outcome::Passed(_) => "passed",
+        };
+        match result {
+            "passed" => passed += 1,
+            "FAILED" => failed += 1,
+            _ => {}
+        }
+        tests += outcome.report().tests;
+        println!("{:12} {result:8} {:>9.1}", step.name, time.as_secs_f64());
+    }
+    for step in &steps[done.len()..] {
+        println!("{:12} {:8} {:>9}", step.name, "not run", "-");
+    }
+    println!("{:12} {:8} {:>9.1}", "total", "", total.as_secs_f64());
+
+    for (step, _, outcome) in done {
+        for leg in &outcome.report().not_run {
+            println!("not run: {}, {}: {}", step.name, leg.name, leg.reason);
+        }
+    }
+    if tests != TestCounts::default() {
+        println!(
+            "tests: {} passed, {} failed, {} ignored",
+            tests.passed, tests.failed, tests.ignored
+        );
+    }
+    for (step, _, outcome) in done {
+        if let Outcome::Failed(error, _) = outcome {
+            println!("\nstep `{}` failed: {error:#}", step.name);
+            println!(
+                "to run only this step again: cargo xtask {}",
+                rerun(command, step.name)
+            );
+        }
+    }
+    println!(
+        "{passed} passed, {failed} failed, {} skipped",
+        steps.len() - passed - failed
+    );
+    failed == 0
+}
+
+/// The arguments that run `step` alone. A command of one step takes no `--only`.
+fn rerun(command: &str, step: &str) -> String {
+    if command == step && command != "test" {
+        command.to_owned()
+    } else {
+        format!("{command} --only {step}")
+    }
+}

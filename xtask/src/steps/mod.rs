@@ -1,0 +1,47 @@
+//! The steps, in the order in which CI runs them: what fails fastest comes first.
+
+mod clippy;
+mod deny;
+mod doc;
+mod features;
+mod fmt;
+mod layering;
+mod loom;
+mod manifests;
+mod no_std;
+mod test;
+mod tidy;
+
+pub(crate) use deny::DENY;
+pub(crate) use doc::DOC;
+pub(crate) use features::FEATURES;
+
+use anyhow::{Result, bail};
+
+use crate::step::{Report, Step};
+
+pub(crate) const ALL: &[&Step] = &[
+    &fmt::FMT,
+    &tidy::TIDY,
+    &manifests::MANIFESTS,
+    &layering::LAYERING,
+    &DENY,
+    &clippy::CLIPPY,
+    &DOC,
+    &FEATURES,
+    &no_std::NO_STD,
+    &loom::LOOM,
+    &test::TEST,
+];
+
+/// Lists `problems`, one a line, and fails if there are any.
+fn fail_with(problems: &[String]) -> Result<Report> {
+    for problem in problems {
+        eprintln!("error: {problem}");
+    }
+    match problems.len() {
+        0 => Ok(Report::default()),
+        1 => bail!("{}", problems[0]),
+        count => bail!("{count} problems, listed above"),
+    }
+}

@@ -1,0 +1,157 @@
+//! The proof that the `no_std` crates need no `std`.
+//!
+//! * On x86_64 Linux: `xtask/no-std-probe` is built with all of them and run, a
+//!   static program without libc. Two copies of the panic handler would meet if
+//!   `std` came in by any way, and the linker would miss symbols.
+//! * For each bare-metal target that the toolchain has: `cargo check`.
+
+use std::fmt::Write as _;
+use std::path::Path;
+
+use anyhow::{Context as _, Result};
+use xshell::cmd;
+
+use crate::context::Context;
+use crate::policy::{self, BARE_METAL_FEATURES, BARE_METAL_TARGETS};
+use crate::step::{Group, Report, Step};
+
+pub(crate) const NO_STD: Step = Step {
+    name: "no-std",
+    about: "the no_std crates link and run without std, and build for bare metal",
+    group: Group::Test,
+    run,
+};
+
+/// Root of the probe's sources, from the workspace root.
+pub(crate) const PROBE_SOURCE: &str = "xtask/no-std-probe/main.rs";
+
+/// The target whose prebuilt `core` and `alloc` the probe is linked with.
+const PROBE_TARGET: &str = "x86_64-unknown-linux-gnu";
+
+fn run(context: &Context) -> Result<Report> {
+    let mut report = Report::default();
+    if cfg!(all(target_arch = "x86_64", target_os = "linux")) {
+        run_probe(context)?;
+    } else {
+        report.leg_not_run("the static program", format!("it is for {PROBE_TARGET}"));
+    }
+    for target in BARE_METAL_TARGETS {
+        if is_installed(context, target)? {
+            check_bare_metal(context, target)?;
+        } else {
+            report.leg_not_run(
+                *target,
+                format!("the toolchain lacks it (rustup target add {target})"),
+            );
+        }
+    }
+    Ok(report)
+}
+
+fn no_std_crates() -> impl Iterator<Item = &'static str> {
+    policy::CRATES
+        .iter()
+        .filter(|policy| policy.no_std)
+        .map(|policy| policy.name)
+}
+
+fn run_probe(context: &Context) -> Result<()> {
+    let shell = &context.shell;
+    let dir = context.target_dir("no-std-probe");
+    write_probe(context, &dir)?;
+    let manifest = dir.join("Cargo.toml");
+    context
+        .cargo()
+        .args([
+            "rustc",
+            "--quiet",
+            "--target",
+            PROBE_TARGET,
+            "--manifest-path",
+        ])
+        .arg(&manifest)
+        .arg("--target-dir")
+        .arg(dir.join("target"))
+        // The crates take `target_os = "none"` for bare metal. No target of
+        // that kind need be installed: its code is built for Linux here.
+        .env(
+            "RUSTFLAGS",
+            "--cfg target_os=\"none\" -Aexplicit_builtin_cfgs_in_flags",
+        )
+        .args([
+            "--",
+            "-Crelocation-model=static",
+            "-Clink-arg=-nostdlib",
+            "-Clink-arg=-nostartfiles",
+            "-Clink-arg=-static",
+        ])
+        .run()?;
+    let program = dir
+        .join("target")
+        .join(PROBE_TARGET)
+        .join("debug/no-std-probe");
+    cmd!(shell, "{program}")
+        .run()
+        .context("the program built without std ran, and a check in its main.rs failed")
+}
+
+/// The package, made from the table of crates; its lock file is the workspace's.
+fn write_probe(context: &Context, dir: &Path) -> Result<()> {
+    let shell = &context.shell;
+    let mut manifest = String::from(
+        "[package]\nname = \"no-std-probe\"\nedition = \"2024\"\n\n[workspace]\n\n\
+         [profile.dev]\npanic = \"abort\"\ndebug = false\n\n[dependencies]\n",
+    );
+    let mut crates = String::new();
+    for name in no_std_crates() {
+        let package = context
+            .workspace
+            .package(name)
+            .with_context(|| format!("{name} is no crate here"))?;
+        let features: &[&str] = match BARE_METAL_FEATURES.split_once('/') {
+            Some((krate, feature)) if krate == name => &[feature],
+            _ => &[],
+        };
+        let path = package.dir();
+        writeln!(
+            manifest,
+            "{name} = {{ path = {path:?}, default-features = false, features = {features:?} }}"
+        )?;
+        writeln!(crates, "extern crate {} as _;", name.replace('-', "_"))?;
+    }
+    let source = context.root().join(PROBE_SOURCE);
+    let source = source.parent().expect("a file in a folder");
+    shell.write_file(dir.join("Cargo.toml"), manifest)?;
+    shell.write_file(dir.join("src/crates.rs"), crates)?;
+    shell.copy_file(source.join("main.rs"), dir.join("src/main.rs"))?;
+    shell.copy_file(source.join("machine.rs"), dir.join("src/machine.rs"))?;
+    shell.copy_file(context.root().join("Cargo.lock"), dir.join("Cargo.lock"))?;
+    Ok(())
+}
+
+fn is_installed(context: &Context, target: &str) -> Result<bool> {
+    let libraries = cmd!(
+        context.shell,
+        "rustc --print target-libdir --target {target}"
+    )
+    .quiet()
+    .read()?;
+    Ok(Path::new(&libraries).is_dir())
+}
+
+fn check_bare_metal(context: &Context, target: &str) -> Result<()> {
+    let packages = no_std_crates().flat_map(|name| ["--package", name]);
+    context
+        .cargo()
+        .args([
+            "check",
+            "--quiet",
+            "--no-default-features",
+            "--features",
+            BARE_METAL_FEATURES,
+        ])
+        .args(["--target", target])
+        .args(packages)
+        .run()?;
+    Ok(())
+}
