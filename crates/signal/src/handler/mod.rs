@@ -1,0 +1,199 @@
+//! What runs when a signal arrives.
+//!
+//! # The rule of this module
+//!
+//! Everything in this folder and in `regs` runs in signal handlers, at an
+//! arbitrary point of an arbitrary thread: in the middle of `malloc`, of a lock
+//! operation, of the making of a thread-local. So nothing here
+//!
+//! * allocates or frees,
+//! * takes a lock, or waits for another thread in any way,
+//! * formats (`core::fmt` is out: nobody promises what it calls),
+//! * touches a thread-local of ours (`errno` belongs to the C library, has its
+//!   place in every thread from the start, and is put back),
+//! * panics: no indexing by what is not a constant, no `unwrap`, no arithmetic
+//!   that may overflow,
+//! * calls anything but system calls, the functions that POSIX lists as
+//!   async-signal-safe, and `trapline_activation::handle_wasm_exception`, which
+//!   has the same rule.
+//!
+//! New code here keeps to it, and brings no new dependency. The test
+//! `tests/no_allocation.rs` stops the process if anything allocates on a signal
+//! stack.
+
+mod escape;
+mod forward;
+mod origin;
+pub(crate) mod previous;
+
+use core::ops::ControlFlow;
+
+use libc::{c_int, c_void, siginfo_t, ucontext_t};
+use trapline_activation::{Outcome, handle_wasm_exception};
+use trapline_arch::{Resume, VirtualAddress};
+
+use crate::regs;
+use origin::Origin;
+
+/// The handler of all four signals.
+///
+/// # Safety
+///
+/// * Called by the kernel, or by another handler that passes on what the kernel
+///   gave it: `info` and `context` are those of a signal that interrupted this
+///   thread, and returning goes on with what `context` says then.
+//
+// "C-unwind", since a handler that we forward to may end its thread with
+// `pthread_exit`, which unwinds through us. Nothing here has a destructor.
+pub(crate) unsafe extern "C-unwind" fn handle(
+    signal: c_int,
+    info: *mut siginfo_t,
+    context: *mut c_void,
+) {
+    // SAFETY: the C library's own `errno` of this thread, as above; it always
+    // exists.
+    let errno = unsafe { libc::__errno_location() };
+    // SAFETY: `errno` is readable.
+    let errno_before = unsafe { *errno };
+
+    // SAFETY: both pointers are the kernel's, by this function's duty, and
+    // nobody else uses what they point to until we return or pass them on.
+    let (origin, done) = unsafe {
+        let (info, context) = (&*info, &mut *context.cast::<ucontext_t>());
+        let origin = Origin::of(signal, info, context);
+        (
+            origin,
+            origin.may_be_a_trap && try_as_trap(signal, info, context),
+        )
+    };
+
+    // SAFETY: `errno` is writable. Interrupted code, and whoever we forward to,
+    // sees the value that it would see without us.
+    unsafe { *errno = errno_before };
+
+    if !done {
+        // SAFETY: the pointers are the kernel's, by this function's duty, and
+        // the references made of them above are gone.
+        unsafe { forward::forward(signal, info, context, origin) };
+    }
+}
+
+/// Whether the signal was a trap of a guest on this thread and is dealt with;
+/// if not, `context` is unchanged.
+///
+/// # Safety
+///
+/// * `info` and `context` are those of a signal that the processor raised on
+///   this thread.
+unsafe fn try_as_trap(signal: c_int, info: &siginfo_t, context: &mut ucontext_t) -> bool {
+    if interrupted_a_handler(context) {
+        return false;
+    }
+    let pc = VirtualAddress::new(regs::trap_pc(context, signal));
+    let fp = VirtualAddress::new(regs::frame_pointer(context));
+    // SAFETY: these registers are of code that was interrupted on this thread,
+    // which does not go on before we return.
+    match unsafe { handle_wasm_exception(pc, fp, faulting_address(signal, info)) } {
+        ControlFlow::Continue(()) => false,
+        ControlFlow::Break(Outcome::Retry) => true,
+        ControlFlow::Break(Outcome::Resume(resume)) => {
+            resume_at(context, &resume);
+            true
+        }
+        ControlFlow::Break(Outcome::SandboxEscape(escape)) => escape::report_and_stop(&escape),
+    }
+}
+
+/// Leaves the handler for `resume`: by way of the interrupted context, which
+/// the kernel loads when the handler returns.
+///
+/// This works wherever signals do, with user shadow stacks too, since no return
+/// address is skipped on any of the thread's stacks.
+fn resume_at(context: &mut ucontext_t, resume: &Resume) {
+    regs::write_resume(context, resume);
+}
+
+/// Whether the interrupted code ran on this thread's alternate stack: then it
+/// was itself a signal handler, ours or another's, and no guest. Such a fault
+/// is a bug in the handler, to be passed on and not to be handled again.
+fn interrupted_a_handler(context: &ucontext_t) -> bool {
+    let stack = &context.uc_stack;
+    // No alternate stack: the kernel says size 0.
+    regs::stack_pointer(context)
+        .checked_sub(stack.ss_sp.addr())
+        .is_some_and(|offset| offset < stack.ss_size)
+}
+
+/// The data address that could not be accessed, for the signals that have one.
+fn faulting_address(signal: c_int, info: &siginfo_t) -> Option<VirtualAddress> {
+    // For SIGILL and SIGFPE `si_addr` is the address of the instruction, which
+    // says nothing that the program counter does not.
+    let has_one = signal == libc::SIGSEGV || signal == libc::SIGBUS;
+    // SAFETY: for signals raised by the processor (the caller made sure) the
+    // kernel fills in `si_addr`: with 0 where the processor does not tell the
+    // address, as for a non-canonical one on x86_64.
+    has_one.then(|| VirtualAddress::new(unsafe { info.si_addr() }.addr()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn context_with_stack(base: usize, size: usize) -> ucontext_t {
+        // SAFETY: a structure of integers, arrays and pointers: all zeros is a
+        // value of it.
+        let mut context: ucontext_t = unsafe { core::mem::zeroed() };
+        context.uc_stack.ss_sp = core::ptr::without_provenance_mut(base);
+        context.uc_stack.ss_size = size;
+        context
+    }
+
+    fn with_stack_pointer(mut context: ucontext_t, sp: usize) -> ucontext_t {
+        resume_at(
+            &mut context,
+            &Resume {
+                pc: 0,
+                sp,
+                fp: 0,
+                payload: [0; 2],
+            },
+        );
+        context
+    }
+
+    #[test]
+    fn a_fault_on_the_alternate_stack_is_one_in_a_handler() {
+        let on =
+            |sp| interrupted_a_handler(&with_stack_pointer(context_with_stack(0x1000, 0x100), sp));
+        assert!(!on(0xfff));
+        assert!(on(0x1000));
+        assert!(on(0x10ff));
+        assert!(!on(0x1100));
+    }
+
+    #[test]
+    fn without_an_alternate_stack_no_fault_is_on_it() {
+        for sp in [0, 1, usize::MAX] {
+            assert!(!interrupted_a_handler(&with_stack_pointer(
+                context_with_stack(0, 0),
+                sp
+            )));
+        }
+    }
+
+    #[test]
+    fn a_resume_is_what_the_context_then_holds() {
+        let mut context = context_with_stack(0, 0);
+        let resume = Resume {
+            pc: 0x11,
+            sp: 0x22,
+            fp: 0x33,
+            payload: [0x44, 0x55],
+        };
+        resume_at(&mut context, &resume);
+        assert_eq!(regs::trap_pc(&context, libc::SIGSEGV), 0x11);
+        assert_eq!(regs::stack_pointer(&context), 0x22);
+        #[cfg(not(target_arch = "s390x"))]
+        assert_eq!(regs::frame_pointer(&context), 0x33);
+    }
+}

@@ -1,0 +1,54 @@
+//! aarch64: `ucontext_t` as Linux and glibc lay it out.
+
+use libc::{c_int, siginfo_t, ucontext_t};
+use trapline_arch::Resume;
+
+/// The branch-type field of PSTATE, bits 11:10: what kind of branch came here,
+/// checked by the next instruction on a page with branch target identification.
+const PSTATE_BTYPE: u64 = 0b11 << 10;
+
+/// The address to look up in the trap table.
+///
+/// The exception link register holds the instruction that did not happen, for
+/// aborts and for undefined instructions alike.
+pub(crate) fn trap_pc(context: &ucontext_t, _signal: c_int) -> usize {
+    context.uc_mcontext.pc as usize
+}
+
+/// The frame pointer of the interrupted code.
+pub(crate) fn frame_pointer(context: &ucontext_t) -> usize {
+    context.uc_mcontext.regs[29] as usize
+}
+
+/// The stack pointer of the interrupted code.
+pub(crate) fn stack_pointer(context: &ucontext_t) -> usize {
+    context.uc_mcontext.sp as usize
+}
+
+/// Makes the return from the handler go on at `resume`.
+pub(crate) fn write_resume(context: &mut ucontext_t, resume: &Resume) {
+    let registers = &mut context.uc_mcontext;
+    registers.pc = resume.pc as u64;
+    registers.sp = resume.sp as u64;
+    registers.regs[29] = resume.fp as u64;
+    registers.regs[0] = resume.payload[0] as u64;
+    registers.regs[1] = resume.payload[1] as u64;
+    // We go there by an exception return, not by the branch that the guest may
+    // have been in the middle of.
+    registers.pstate &= !PSTATE_BTYPE;
+}
+
+/// Whether returning from the handler runs the trapping instruction again.
+pub(crate) fn returning_repeats(_signal: c_int) -> bool {
+    true
+}
+
+/// Whether a signal with the `si_code` of `kill`, 0, is nevertheless the
+/// processor's.
+pub(crate) fn raised_by_processor_with_code_zero(
+    _context: &ucontext_t,
+    _signal: c_int,
+    _info: &siginfo_t,
+) -> bool {
+    false
+}
