@@ -16,14 +16,21 @@ mod machine;
 // Generated: one `extern crate` for each crate that is checked.
 include!("crates.rs");
 
+use alloc::string::ToString;
 use alloc::sync::Arc;
 use core::any::Any;
-use core::cell::Cell;
+use core::cell::{Cell, UnsafeCell};
+use core::convert::Infallible;
 use core::ops::Range;
+use core::ptr::NonNull;
 
-use trapline_arch::{VirtualAddress, call_with_setjmp, longjmp};
-use trapline_code_registry::{CodeAddress, CodeObject, TrapKind, lookup_code, register_code};
-use trapline_cpu_local::cpu_local;
+use trapline::arch::{VirtualAddress, call_with_setjmp, longjmp};
+use trapline::code_registry::{CodeAddress, CodeObject, TrapKind, lookup_code, register_code};
+use trapline::cpu_local::cpu_local;
+use trapline::{
+    ExitFp, Store, TrapReason, VMContext, VMStoreContext, VMStoreContextLayout, WasmFault,
+    catch_traps, raise_trap,
+};
 
 cpu_local! {
     static VISITS: Cell<u32> = const { Cell::new(0) };
@@ -50,12 +57,38 @@ impl CodeObject for Code {
     }
 }
 
-/// Uses what can be used without a guest; the result is the number of the first check that fails.
+/// The words that trampolines write, and nothing else.
+struct Words(UnsafeCell<[usize; 3]>);
+
+// SAFETY: the layout is that of the array; there are no memories.
+unsafe impl Store for Words {
+    const LAYOUT: VMStoreContextLayout = VMStoreContextLayout {
+        exit_fp: ExitFp::Guest(0),
+        exit_pc: 8,
+        entry_fp: 16,
+        landing_pad: None,
+    };
+
+    fn default_caller(&self) -> NonNull<VMContext> {
+        NonNull::dangling()
+    }
+
+    fn vm_store_context(&self) -> NonNull<VMStoreContext> {
+        NonNull::from(&self.0).cast()
+    }
+
+    fn wasm_fault(&self, _: VirtualAddress) -> Option<WasmFault> {
+        None
+    }
+}
+
+/// Uses what can be used without compiled code. An error is the number of the check that failed.
 fn probe() -> Result<(), u8> {
     let check = |number, holds| if holds { Ok(()) } else { Err(number) };
 
     // SAFETY: the matching call_with_setjmp is running, and nothing between has a destructor.
-    check(1, call_with_setjmp(|buf| unsafe { longjmp(buf, 42) }) == 42)?;
+    let value = call_with_setjmp(|buf| unsafe { longjmp(buf, 42) });
+    check(1, value == 42)?;
 
     VISITS.set(VISITS.get() + 1);
     check(2, VISITS.get() == 1)?;
@@ -67,6 +100,22 @@ fn probe() -> Result<(), u8> {
         5,
         code.lookup_trap_code(offset) == Some(TrapKind::UnreachableCodeReached),
     )?;
-    drop(registration);
-    check(6, lookup_code(VirtualAddress::new(0x1010)).is_none())
+    drop((code, registration));
+    check(6, lookup_code(VirtualAddress::new(0x1010)).is_none())?;
+
+    let store = Words(UnsafeCell::new([0; 3]));
+    check(
+        7,
+        catch_traps(&store, |_| 42).is_ok_and(|value| value == 42),
+    )?;
+    let trapped: Result<Infallible, _> = catch_traps(&store, |_| {
+        // SAFETY: stands for a builtin called by a guest; no destructor lies
+        // between here and catch_traps.
+        unsafe { raise_trap(TrapReason::Wasm(TrapKind::OutOfFuel)) }
+    });
+    let Err(trap) = trapped;
+    check(
+        8,
+        trap.to_string() == "wasm trap: all fuel consumed by WebAssembly",
+    )
 }

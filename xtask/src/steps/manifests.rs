@@ -1,5 +1,5 @@
 //! What every crate brings along: a description, a README, the workspace's
-//! lints, `no_std` where it is promised, and the rule on handler-reachable code.
+//! lints, and `no_std` where it is promised.
 
 use std::fs;
 
@@ -7,13 +7,13 @@ use anyhow::{Context as _, Result};
 
 use super::fail_with;
 use crate::context::Context;
-use crate::policy::{self, CratePolicy, HANDLER_RULE};
+use crate::policy;
 use crate::step::{Group, Report, Step};
 use crate::workspace::Package;
 
 pub(crate) const MANIFESTS: Step = Step {
     name: "manifests",
-    about: "every crate has its README, description, lints, no_std and handler rules",
+    about: "every crate has its README, description, lints and no_std",
     group: Group::Lint,
     run,
 };
@@ -33,7 +33,6 @@ fn run(context: &Context) -> Result<Report> {
             if policy.no_std {
                 found.extend(no_std(package)?);
             }
-            found.extend(handler_rules(package, policy));
         }
         problems.extend(
             found
@@ -96,34 +95,4 @@ fn no_std(package: &Package) -> Result<Option<String>> {
         line == "#![no_std]" || line.starts_with("#![cfg_attr(") && line.ends_with("no_std)]")
     });
     Ok((!promised).then(|| "src/lib.rs lacks `#![no_std]`".to_owned()))
-}
-
-/// Does the head of each handler-reachable file say what such code may not do?
-fn handler_rules(package: &Package, policy: &CratePolicy) -> Vec<String> {
-    let mut problems = Vec::new();
-    for file in policy.handler_modules {
-        let Ok(text) = fs::read_to_string(package.dir().join(file)) else {
-            problems.push(format!(
-                "{file} is listed as handler-reachable in xtask/src/policy.rs, but can't be read"
-            ));
-            continue;
-        };
-        let head: Vec<&str> = text
-            .lines()
-            .take_while(|line| line.starts_with("//!"))
-            .collect();
-        let head = head.join("\n").to_lowercase();
-        let missing: Vec<&str> = HANDLER_RULE
-            .iter()
-            .copied()
-            .filter(|word| !head.contains(word))
-            .collect();
-        if !missing.is_empty() {
-            problems.push(format!(
-                "the head of {file} has to state the rule for handler-reachable code; it says nothing of: {}",
-                missing.join(", ")
-            ));
-        }
-    }
-    problems
 }

@@ -5,6 +5,7 @@ mod deny;
 mod doc;
 mod features;
 mod fmt;
+mod handlers;
 mod layering;
 mod loom;
 mod manifests;
@@ -25,6 +26,7 @@ pub(crate) const ALL: &[&Step] = &[
     &tidy::TIDY,
     &manifests::MANIFESTS,
     &layering::LAYERING,
+    &handlers::HANDLERS,
     &DENY,
     &clippy::CLIPPY,
     &DOC,
