@@ -1,0 +1,78 @@
+//! The code of an artifact, where it was mapped: what the registry holds.
+//!
+//! **Handler code**: [`CodeObject::text`] and [`CodeObject::lookup_trap_code`]
+//! are reached from trap handlers. They do not allocate, lock, format or panic.
+
+use alloc::sync::Arc;
+use core::any::Any;
+use core::ops::Range;
+
+use trapline_arch::VirtualAddress;
+use trapline_code_registry::{CodeAddress, CodeObject, TrapKind};
+
+use crate::Artifact;
+
+/// An artifact whose code has been copied to executable memory.
+///
+/// Register it, and program counters in the code find their way to the
+/// artifact's tables, which are read where they lie: registering costs the
+/// same whatever the size of the code.
+#[derive(Clone, Debug)]
+pub struct ModuleCode {
+    artifact: Arc<Artifact>,
+    base: VirtualAddress,
+    end: VirtualAddress,
+}
+
+impl ModuleCode {
+    /// The code of `artifact`, whose first byte is at `base`. `None` if the
+    /// code would reach beyond the end of the address space.
+    #[must_use]
+    pub fn new(artifact: Arc<Artifact>, base: VirtualAddress) -> Option<Self> {
+        let end = base.checked_add(artifact.text().len())?;
+        Some(Self {
+            artifact,
+            base,
+            end,
+        })
+    }
+
+    /// The artifact.
+    #[must_use]
+    pub const fn artifact(&self) -> &Arc<Artifact> {
+        &self.artifact
+    }
+
+    /// The address of the byte at this text offset; of the end of the code
+    /// for the offset beyond its last byte, `None` for larger ones.
+    #[must_use]
+    pub fn address(&self, text_offset: u32) -> Option<VirtualAddress> {
+        self.base
+            .checked_add(text_offset as usize)
+            .filter(|address| *address <= self.end)
+    }
+}
+
+impl CodeObject for ModuleCode {
+    #[inline]
+    fn text(&self) -> Range<VirtualAddress> {
+        self.base..self.end
+    }
+
+    #[inline]
+    fn lookup_trap_code(&self, text_offset: usize) -> Option<TrapKind> {
+        self.artifact.lookup_trap_code(text_offset)
+    }
+
+    fn lookup_address(&self, text_offset: usize) -> Option<CodeAddress> {
+        let function = self.artifact.function_at(text_offset)?.index?;
+        Some(CodeAddress {
+            function: function.as_u32(),
+            bytecode_offset: self.artifact.lookup_bytecode_offset(text_offset),
+        })
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
