@@ -7,15 +7,14 @@
 //! CPU last. Until the program counter is known to be guest code, this may be
 //! any fault of anybody, in the middle of anything.
 
-use core::fmt;
 use core::ops::ControlFlow;
 
 use trapline_arch::{Resume, VirtualAddress, detour, is_fp_aligned};
-use trapline_code_registry::{TrapKind, lookup_code};
+use trapline_code_registry::lookup_code;
 
 use crate::activation::{Activation, HardwareTrap, head};
 use crate::raise::leave_after_hardware_trap;
-use crate::{FaultVerdict, GuestFault};
+use crate::{FaultVerdict, GuestFault, SandboxEscape};
 
 /// Addresses below this one belong to the page at address 0, which is never
 /// mapped where guests rely on hardware traps: compiled code turns an
@@ -35,28 +34,6 @@ pub enum Outcome {
     Retry,
     /// The guest got out of its memory: stop the process or the CPU, loudly.
     SandboxEscape(SandboxEscape),
-}
-
-/// A memory fault at an instruction that may trap, at an address that is in
-/// none of the store's memories or guard regions.
-#[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub struct SandboxEscape {
-    /// The faulting instruction.
-    pub pc: VirtualAddress,
-    /// The data address.
-    pub faulting_addr: VirtualAddress,
-    /// What the trap table says of the instruction.
-    pub trap: TrapKind,
-}
-
-impl fmt::Display for SandboxEscape {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(
-            f,
-            "guest fault outside all memories of its store: address {}, pc {}, at a trap site for: {}",
-            self.faulting_addr, self.pc, self.trap
-        )
-    }
 }
 
 /// Decides about an exception: `Continue` means "not ours, go on as if we were

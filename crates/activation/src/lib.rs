@@ -113,11 +113,11 @@ mod vm;
 pub use activation::{ACTIVATION, Activation, ActivationHead, for_each_activation};
 pub use capture::{capture_backtrace, capture_backtrace_limited};
 pub use catch::{catch_traps, catch_traps_with_landing_pad};
-pub use handler::{Outcome, SandboxEscape, handle_wasm_exception};
+pub use handler::{Outcome, handle_wasm_exception};
 pub use raise::{raise_preexisting_trap, raise_trap, record_trap, record_unwind};
 pub use store::{FaultVerdict, GuestFault, Store};
 pub use suspend::{ActivationMark, SuspendedActivations, suspend_activations};
-pub use trap::{CoreDump, Trap, TrapReason, UnwindReason, WasmFault};
+pub use trap::{CoreDump, SandboxEscape, Trap, TrapReason, UnwindReason, WasmFault};
 pub use vm::{ExitFp, LandingPadWords, VMContext, VMStoreContext, VMStoreContextLayout};
 
 #[cfg(doctest)]

@@ -154,6 +154,28 @@ impl fmt::Display for WasmFault {
 
 impl Error for WasmFault {}
 
+/// A memory fault at an instruction that may trap, at an address that is in
+/// none of the store's memories or guard regions.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct SandboxEscape {
+    /// The faulting instruction.
+    pub pc: VirtualAddress,
+    /// The data address.
+    pub faulting_addr: VirtualAddress,
+    /// What the trap table says of the instruction.
+    pub trap: TrapKind,
+}
+
+impl fmt::Display for SandboxEscape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "guest fault outside all memories of its store: address {}, pc {}, at a trap site for: {}",
+            self.faulting_addr, self.pc, self.trap
+        )
+    }
+}
+
 /// A core dump of a trapped guest: a WebAssembly module in the format of the
 /// tool conventions ("Core dumps"), as bytes.
 #[derive(Clone, PartialEq, Eq)]
