@@ -30,7 +30,11 @@ fn run(context: &Context) -> Result<Report> {
         return Ok(report);
     };
     let shell = &context.shell;
-    cmd!(shell, "{deny} --log-level warn check licenses bans sources").run()?;
+    cmd!(
+        shell,
+        "{deny} --log-level warn check --hide-inclusion-graph licenses bans sources"
+    )
+    .run()?;
     // The database of advisories is a git repository: it may be out of reach.
     let fetched = cmd!(shell, "{deny} --log-level error fetch db")
         .quiet()

@@ -2,7 +2,7 @@
 //! file states it, and the code has no word that would break it.
 
 use std::fs;
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context as _, Result};
 
@@ -20,9 +20,6 @@ pub(crate) const HANDLERS: Step = Step {
 
 /// What the head of such a file has to rule out, by the stem of the word.
 const RULED_OUT: &[&str] = &["allocat", "lock", "format", "panic"];
-
-/// Or, in a folder with one rule for all its files:
-const SEE_PARENT: &str = "rule in the parent module";
 
 /// Words that break the rule. No proof that it is kept (calls are not
 /// followed), but the ways in which it is broken by accident.
@@ -57,70 +54,56 @@ fn run(context: &Context) -> Result<Report> {
     let mut problems = Vec::new();
     for policy in policy::CRATES {
         let Some(package) = context.workspace.package(policy.name) else {
-            continue;
+            continue; // The layering step's to report.
         };
-        let whole = rust_files(package.dir(), policy.handler_modules)?;
-        let parts = rust_files(package.dir(), policy.handler_parts)?;
-        for (path, is_whole) in whole
-            .iter()
-            .map(|path| (path, true))
-            .chain(parts.iter().map(|path| (path, false)))
-        {
-            let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
-            let shown = path.strip_prefix(context.root()).unwrap_or(path).display();
-            problems.extend(head_problem(&text).map(|problem| format!("{shown}: {problem}")));
-            if is_whole {
-                problems.extend(
-                    code_problems(&text)
-                        .into_iter()
-                        .map(|problem| format!("{shown}:{problem}")),
-                );
+        for entry in policy.handler_modules {
+            let path = package.dir().join(entry);
+            if path.is_dir() {
+                problems.extend(check(context, &path.join("mod.rs"), head_problem)?);
+                for file in fs::read_dir(&path)? {
+                    problems.extend(check(context, &file?.path(), code_problems)?);
+                }
+            } else {
+                problems.extend(check(context, &path, head_problem)?);
+                problems.extend(check(context, &path, code_problems)?);
             }
+        }
+        for entry in policy.handler_parts {
+            problems.extend(check(context, &package.dir().join(entry), head_problem)?);
         }
     }
     fail_with(&problems)
 }
 
-/// The files in `dir` that `entries` name, by themselves or by their folder.
-fn rust_files(dir: &Path, entries: &[&str]) -> Result<Vec<PathBuf>> {
-    let mut files = Vec::new();
-    for entry in entries {
-        let path = dir.join(entry);
-        if path.is_dir() {
-            for file in fs::read_dir(&path)? {
-                let file = file?.path();
-                files.extend(
-                    file.extension()
-                        .is_some_and(|extension| extension == "rs")
-                        .then_some(file),
-                );
-            }
-        } else {
-            files.push(path);
-        }
-    }
-    Ok(files)
+/// What `find` has against the text of a file, each with the file's name before it.
+fn check(context: &Context, path: &Path, find: fn(&str) -> Vec<String>) -> Result<Vec<String>> {
+    let text = fs::read_to_string(path).with_context(|| path.display().to_string())?;
+    let shown = path.strip_prefix(context.root()).unwrap_or(path).display();
+    Ok(find(&text)
+        .into_iter()
+        .map(|problem| format!("{shown}:{problem}"))
+        .collect())
 }
 
-fn head_problem(text: &str) -> Option<String> {
+/// Line 1, if the head of a file (or of a folder's `mod.rs`) does not state the rule.
+fn head_problem(text: &str) -> Vec<String> {
     let head: Vec<&str> = text
         .lines()
         .map_while(|line| line.strip_prefix("//!"))
-        .flat_map(str::split_whitespace)
         .collect();
-    let head = head.join(" ").to_lowercase();
+    let head = head.join("\n").to_lowercase();
     let missing: Vec<&str> = RULED_OUT
         .iter()
         .copied()
         .filter(|word| !head.contains(word))
         .collect();
-    let stated = missing.is_empty() || head.contains(SEE_PARENT);
-    (!stated).then(|| {
-        format!(
-            "its head has to state the rule for handler-reachable code; it does not rule out: {}",
-            missing.join(", ")
-        )
-    })
+    if missing.is_empty() {
+        return Vec::new();
+    }
+    vec![format!(
+        "1: the head has to state the rule for handler-reachable code; it does not rule out: {}",
+        missing.join(", ")
+    )]
 }
 
 /// Line number and offence, for code that breaks the rule. Tests may.
@@ -145,17 +128,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_head_states_the_rule_or_points_to_it() {
+    fn a_head_states_the_rule() {
+        let none: [String; 0] = [];
         assert_eq!(
             head_problem("//! No allocation, no lock,\n//! no formatting, no panic.\n"),
-            None
+            none
         );
-        assert_eq!(
-            head_problem("//! (See the rule in the parent\n//! module.)\n"),
-            None
-        );
-        let problem = head_problem("//! No allocation.\n").expect("a problem");
-        assert!(problem.ends_with("lock, format, panic"), "{problem}");
+        let problems = head_problem("//! No allocation.\nfn lock_format_panic() {}\n");
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].ends_with("lock, format, panic"), "{problems:?}");
     }
 
     #[test]
