@@ -1,0 +1,118 @@
+//! What guests can import here: a module `host` for trying out traps.
+//!
+//! There is no WASI and no access to anything outside; an import that is not
+//! listed here is an error that names it.
+//!
+//! | import | type | does |
+//! | --- | --- | --- |
+//! | `print_i32`, `print_i64`, `print_f32`, `print_f64` | `(param T)` | prints the value, one a line, to standard output |
+//! | `fail` | `(param i32)` | fails with [`Refused`], which keeps the number |
+//! | `fail_now` | `()` | fails with [`Refused`], number 0 |
+//! | `panic` | `(param i32)` | panics with [`Panicked`], which keeps the number |
+//! | `call_back` | `(param funcref)` | calls the function, of type `()`, and passes its failure on |
+//! | `try_call` | `(param funcref) (result i32)` | calls the function, of type `()`; 0 if it returned, 1 if it failed |
+//! | `print_backtrace` | `()` | prints the guest's backtrace, without a trap, to standard output |
+
+use core::fmt;
+use std::io::Write as _;
+
+use trapline_embed::{Caller, Func, FuncType, LinkError, Linker, Val, ValType};
+
+use crate::report::Backtrace;
+use crate::values::Shown;
+
+/// The name of the module that these functions are imported from.
+pub const MODULE: &str = "host";
+
+/// The error of `host.fail`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Refused {
+    /// The number that the guest gave.
+    pub code: i32,
+}
+
+impl fmt::Display for Refused {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the host refused request {}", self.code)
+    }
+}
+
+impl core::error::Error for Refused {}
+
+/// The payload of the panic of `host.panic`.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Panicked {
+    /// The number that the guest gave.
+    pub code: i32,
+}
+
+impl fmt::Display for Panicked {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "a host function panicked at request {}", self.code)
+    }
+}
+
+/// Defines every function of the module `host`.
+///
+/// # Errors
+///
+/// If the linker already has one of the names.
+pub fn define<T: 'static>(linker: &mut Linker<T>) -> Result<(), LinkError> {
+    for (name, ty) in [
+        ("print_i32", ValType::I32),
+        ("print_i64", ValType::I64),
+        ("print_f32", ValType::F32),
+        ("print_f64", ValType::F64),
+    ] {
+        linker.func_new(MODULE, name, FuncType::new([ty], []), |_, values, _| {
+            print_line(&format!("{}\n", Shown(&values[0])))
+        })?;
+    }
+    linker.func_wrap(MODULE, "fail", |_: Caller<'_, T>, code: i32| {
+        Err::<(), _>(anyhow::Error::new(Refused { code }))
+    })?;
+    linker.func_wrap(MODULE, "fail_now", |_: Caller<'_, T>| {
+        Err::<(), _>(anyhow::Error::new(Refused { code: 0 }))
+    })?;
+    linker.func_wrap(MODULE, "panic", |_: Caller<'_, T>, code: i32| -> anyhow::Result<()> {
+        // Resumed, not started anew: the panic hook, which would print the
+        // place in this file, is not what a guest's author wants to see.
+        std::panic::resume_unwind(Box::new(Panicked { code }))
+    })?;
+    linker.func_wrap(
+        MODULE,
+        "call_back",
+        |mut caller: Caller<'_, T>, callee: Option<Func>| -> anyhow::Result<()> {
+            call(&mut caller, callee)
+        },
+    )?;
+    linker.func_wrap(
+        MODULE,
+        "try_call",
+        |mut caller: Caller<'_, T>, callee: Option<Func>| -> anyhow::Result<i32> {
+            Ok(i32::from(call(&mut caller, callee).is_err()))
+        },
+    )?;
+    linker.func_wrap(
+        MODULE,
+        "print_backtrace",
+        |caller: Caller<'_, T>| -> anyhow::Result<()> {
+            let backtrace = caller.resolve(&caller.capture_backtrace());
+            print_line(&Backtrace(&backtrace).to_string())
+        },
+    )?;
+    Ok(())
+}
+
+fn call<T: 'static>(caller: &mut Caller<'_, T>, callee: Option<Func>) -> anyhow::Result<()> {
+    let callee = callee.ok_or_else(|| anyhow::anyhow!("the function to call back is null"))?;
+    let nothing: Vec<Val> = callee.call(caller, &[])?;
+    debug_assert!(nothing.is_empty());
+    Ok(())
+}
+
+/// Prints to standard output; that it is closed is the guest's failure, not a
+/// panic of ours.
+fn print_line(text: &str) -> anyhow::Result<()> {
+    Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
+}

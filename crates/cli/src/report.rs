@@ -1,0 +1,97 @@
+//! What the program says when something went wrong, and its exit status.
+//!
+//! ```text
+//! error: wasm trap: out of bounds memory access
+//! caused by: memory fault at wasm address 0x10000 in linear memory of size 0x10000
+//! wasm backtrace:
+//!    0:     0x2f - demo!load_past_end
+//!    1:     0x3a - demo!<wasm function 3>
+//! ```
+//!
+//! The first line is the error, each `caused by:` line one error of its cause
+//! chain, outermost first. The backtrace has one line a frame, innermost
+//! first: its index, the offset of the instruction in the WebAssembly module
+//! (`-` where no instruction of the module stands behind the machine
+//! instruction), and module and function by the names of the name section
+//! (`<unknown>` and `<wasm function N>` without one).
+
+use core::error::Error as StdError;
+use core::fmt;
+
+use trapline_embed::{Error, WasmBacktrace};
+
+/// The exit status after a trap: that of a process ended by `SIGABRT` as a
+/// shell reports it, which is what other WebAssembly runtimes use, too.
+pub const STATUS_TRAP: u8 = 134;
+/// The exit status after any other failure.
+pub const STATUS_FAILURE: u8 = 1;
+/// The exit status when the command line does not make sense, by itself or
+/// for the module it names.
+pub const STATUS_USAGE: u8 = 2;
+/// The exit status after a panic, as that of every Rust program.
+pub const STATUS_PANIC: u8 = 101;
+
+/// An error and its causes, one a line.
+///
+/// Causes that their effect already quotes at its end are left out.
+#[derive(Debug)]
+pub struct Chain<'a>(pub &'a (dyn StdError + 'static));
+
+impl fmt::Display for Chain<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut said = self.0.to_string();
+        writeln!(f, "error: {said}")?;
+        let mut next = self.0.source();
+        while let Some(cause) = next {
+            let text = cause.to_string();
+            if !said.ends_with(&text) {
+                writeln!(f, "caused by: {text}")?;
+            }
+            said = text;
+            next = cause.source();
+        }
+        Ok(())
+    }
+}
+
+/// The report of a trap, or of an error that a host function raised: the
+/// error, its causes and the wasm backtrace.
+#[derive(Debug)]
+pub struct TrapReport<'a> {
+    /// What the guest was left with.
+    pub error: &'a Error,
+    /// The limit under which the backtrace was captured, to say so when it
+    /// was reached.
+    pub backtrace_limit: usize,
+}
+
+impl fmt::Display for TrapReport<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}", Chain(self.error))?;
+        write!(f, "{}", Backtrace(self.error.wasm_backtrace()))?;
+        if self.backtrace_limit > 0
+            && self.error.wasm_backtrace().frames().len() >= self.backtrace_limit
+        {
+            writeln!(
+                f,
+                "  (limited to the innermost {}; --backtrace-limit N for more)",
+                self.backtrace_limit
+            )?;
+        }
+        Ok(())
+    }
+}
+
+/// A backtrace, one line a frame under a heading; nothing at all when it has
+/// no frames.
+#[derive(Debug)]
+pub struct Backtrace<'a>(pub &'a WasmBacktrace);
+
+impl fmt::Display for Backtrace<'_> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        if self.0.frames().is_empty() {
+            return Ok(());
+        }
+        writeln!(f, "wasm backtrace:\n{}", self.0)
+    }
+}

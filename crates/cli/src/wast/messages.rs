@@ -1,0 +1,183 @@
+//! Whether an error is the one that a script expects.
+//!
+//! Scripts name errors in the words of the specification's own interpreter.
+//! A message matches when it contains those words. Where this implementation
+//! words an error differently, a table below says so; whatever is in neither
+//! does not match, so that a module refused for another reason than the
+//! expected one is a failure.
+
+use trapline_code_registry::TrapKind;
+
+/// Whether a trap of this kind is what `expected` describes.
+#[must_use]
+pub fn trap_matches(expected: &str, kind: TrapKind) -> bool {
+    kind.message().contains(expected)
+        || match kind {
+            // Scripts may name the element ("uninitialized element 7"); the
+            // message, which is one for all elements, does not.
+            TrapKind::IndirectCallToNull => expected
+                .strip_prefix(kind.message())
+                .is_some_and(|rest| rest.trim().parse::<u32>().is_ok()),
+            // One kind for null references of all types.
+            TrapKind::NullReference => {
+                expected.starts_with("null ") && expected.ends_with(" reference")
+            }
+            TrapKind::AtomicWaitNonSharedMemory => expected == "expected shared memory",
+            _ => false,
+        }
+}
+
+/// Whether the error `actual`, for which a module was refused by the parser or
+/// the validator, is what `expected` describes.
+#[must_use]
+pub fn refusal_matches(expected: &str, actual: &str) -> bool {
+    actual.contains(expected)
+        || REWORDED
+            .iter()
+            .filter(|(words, _)| expected.starts_with(words))
+            .any(|(_, others)| others.iter().any(|other| actual.contains(other)))
+}
+
+/// The beginnings of expected messages, and how the parser of the text format
+/// and the validator put the same.
+///
+/// Some modules are wrong in a way that looks different from another side:
+/// whoever reads a count that is too large next finds that the section ends
+/// too early. Such pairs are here, too.
+const REWORDED: &[(&str, &[&str])] = &[
+    // Text format: the lexer and the parser.
+    ("empty identifier", &["invalid character in string"]),
+    ("empty annotation id", &["invalid character in string"]),
+    ("illegal character", &["unexpected character"]),
+    ("unclosed string", &["unexpected end-of-file"]),
+    ("i8 constant out of range", &["number: constant out of range", "malformed lane index"]),
+    ("i64 constant out of range", &["number: constant out of range"]),
+    ("malformed lane index", &["expected a u8", "number: constant out of range"]),
+    ("invalid lane length", &["expected a u8", "expected an instruction"]),
+    ("wrong number of lane indices", &["expected a u8", "expected an instruction"]),
+    (
+        "wrong number of lane literals",
+        &["expected a ", "expected an instruction", "number: constant out of range"],
+    ),
+    ("unexpected token", &["expected ", "extra tokens remaining", "number: constant out of range"]),
+    (
+        "unknown operator",
+        &["expected ", "u8 constant out of range", "unknown operator or unexpected token"],
+    ),
+    // Binary format.
+    ("invalid UTF-8 encoding", &["malformed UTF-8 encoding"]),
+    (
+        "integer representation too long",
+        &[
+            "invalid leading byte",
+            "limits flags",
+            "malformed section id",
+            "trailing bytes at end of section",
+            "unexpected end-of-file",
+        ],
+    ),
+    (
+        "integer too large",
+        &[
+            "limits flags",
+            "malformed section id",
+            "trailing bytes at end of section",
+            "unexpected end-of-file",
+        ],
+    ),
+    ("i32 constant", &["integer too large", "table size must be at most"]),
+    ("malformed limits flags", &["limits flags", "unexpected end-of-file"]),
+    ("malformed memop flags", &["malformed memop alignment"]),
+    (
+        "malformed mutability",
+        &["malformed global flags", "shared globals require the shared-everything-threads proposal"],
+    ),
+    (
+        "invalid mutability",
+        &[
+            "malformed global flags",
+            "shared globals require the shared-everything-threads proposal",
+            "unexpected end-of-file",
+        ],
+    ),
+    ("malformed import kind", &["for external kind", "unexpected end-of-file"]),
+    ("malformed elements segment kind", &["unexpected end-of-file"]),
+    ("malformed section id", &["unexpected end-of-file"]),
+    ("invalid section id", &["malformed section id"]),
+    ("invalid value type", &["unexpected end-of-file"]),
+    ("illegal opcode", &["illegal opcode: 0x", "unexpected end-of-file", "non-constant operator"]),
+    ("END opcode expected", &["control frames remain at end of function body or expression"]),
+    (
+        "unexpected end",
+        &[
+            "control frames remain at end of function body or expression",
+            "unexpected end-of-file",
+            "unknown label: branch depth too large",
+        ],
+    ),
+    ("section size mismatch", &["control frames remain at end of function body or expression"]),
+    ("length out of bounds", &["unexpected end-of-file", "expected section, got wasm magic number"]),
+    ("junk after last section", &["section out of order"]),
+    ("multiple start sections", &["section out of order"]),
+    (
+        "unexpected content after last section",
+        &["section out of order", "function and code section have inconsistent lengths"],
+    ),
+    (
+        "function and code section have inconsistent lengths",
+        &[
+            "function section has non-zero count but code section is absent",
+            "function section is absent but code section has non-zero count",
+        ],
+    ),
+    (
+        "data count and data section have inconsistent lengths",
+        &["data count is non-zero but data section is absent"],
+    ),
+    (
+        "zero flag expected",
+        &["trailing bytes at end of section", "unknown table", "zero byte expected"],
+    ),
+    // Validation.
+    ("constant expression required", &["type mismatch: expected funcref, found i32"]),
+    ("immutable global", &["global is immutable"]),
+    ("invalid lane index", &["SIMD index out of bounds"]),
+    ("memory size must be at most 65536 pages", &["memory size must be at most 0x10000 "]),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_trap_matches_by_its_words_only() {
+        assert!(trap_matches("out of bounds memory access", TrapKind::MemoryOutOfBounds));
+        assert!(trap_matches("out of bounds", TrapKind::MemoryOutOfBounds));
+        assert!(!trap_matches("out of bounds memory access", TrapKind::TableOutOfBounds));
+        assert!(trap_matches("undefined element", TrapKind::TableOutOfBounds));
+        assert!(trap_matches("unreachable", TrapKind::UnreachableCodeReached));
+        assert!(!trap_matches("unreachable", TrapKind::IntegerOverflow));
+    }
+
+    #[test]
+    fn the_number_of_an_uninitialized_element_may_be_given() {
+        assert!(trap_matches("uninitialized element", TrapKind::IndirectCallToNull));
+        assert!(trap_matches("uninitialized element 7", TrapKind::IndirectCallToNull));
+        assert!(!trap_matches("uninitialized element x", TrapKind::IndirectCallToNull));
+        assert!(!trap_matches("uninitialized element 7", TrapKind::BadSignature));
+    }
+
+    #[test]
+    fn null_references_of_all_types_are_one_kind() {
+        assert!(trap_matches("null function reference", TrapKind::NullReference));
+        assert!(!trap_matches("null function reference", TrapKind::IndirectCallToNull));
+    }
+
+    #[test]
+    fn a_refusal_for_another_reason_does_not_match() {
+        assert!(refusal_matches("type mismatch", "type mismatch: expected i32, found i64"));
+        assert!(refusal_matches("immutable global", "global is immutable: cannot modify it"));
+        assert!(!refusal_matches("type mismatch", "gc support is not enabled"));
+        assert!(!refusal_matches("unknown table", "unknown memory 0"));
+    }
+}
