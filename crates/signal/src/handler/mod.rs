@@ -124,15 +124,24 @@ fn interrupted_a_handler(context: &ucontext_t) -> bool {
         .is_some_and(|offset| offset < stack.ss_size)
 }
 
+/// Stands for a data address that the processor does not tell: one that is in
+/// no guest's memory, and not in the page at address 0 either, on any machine.
+const NOT_TOLD: VirtualAddress = VirtualAddress::new(1 << 63);
+
 /// The data address that could not be accessed, for the signals that have one.
 fn faulting_address(signal: c_int, info: &siginfo_t) -> Option<VirtualAddress> {
-    // For SIGILL and SIGFPE `si_addr` is the address of the instruction, which
-    // says nothing that the program counter does not.
-    let has_one = signal == libc::SIGSEGV || signal == libc::SIGBUS;
-    // SAFETY: for signals raised by the processor (the caller made sure) the
-    // kernel fills in `si_addr`: with 0 where the processor does not tell the
-    // address, as for a non-canonical one on x86_64.
-    has_one.then(|| VirtualAddress::new(unsafe { info.si_addr() }.addr()))
+    match signal {
+        // x86_64 does not tell a non-canonical address; Linux then says that the
+        // signal is its own, and address 0. Taken at its word, an access far
+        // outside of every memory would pass for one of a null reference.
+        libc::SIGSEGV if info.si_code == libc::SI_KERNEL => Some(NOT_TOLD),
+        // SAFETY: for signals raised by the processor (the caller made sure)
+        // the kernel fills in `si_addr`.
+        libc::SIGSEGV | libc::SIGBUS => Some(VirtualAddress::new(unsafe { info.si_addr() }.addr())),
+        // For the others it is the address of the instruction, which says
+        // nothing that the program counter does not.
+        _ => None,
+    }
 }
 
 #[cfg(test)]

@@ -1,0 +1,100 @@
+//! A fault of host code looks like what it is.
+
+use trapline_signal::{install, prepare_thread};
+
+use super::support::child::{in_child, say};
+use super::support::fault::{raise_in_host_code, recurse};
+use super::support::guest::{Function, GuestStore};
+use super::support::{SIGNALS, os};
+
+#[test]
+fn plain_rust_dies_silently_by_its_own_signal_before_installation() {
+    for signal in SIGNALS {
+        in_child!(signal, |signal| {
+            say("armed");
+            raise_in_host_code(signal);
+        })
+        .died_silently_of(signal);
+    }
+}
+
+#[test]
+fn plain_rust_dies_silently_by_its_own_signal_after_installation() {
+    for signal in SIGNALS {
+        in_child!(signal, |signal| {
+            let _handlers = install().unwrap();
+            say("armed");
+            raise_in_host_code(signal);
+        })
+        .died_silently_of(signal);
+    }
+}
+
+#[test]
+fn plain_rust_dies_silently_by_its_own_signal_after_guests_ran() {
+    for signal in SIGNALS {
+        in_child!(signal, |signal| {
+            let _handlers = install().unwrap();
+            prepare_thread().unwrap();
+            assert!(GuestStore::new().call(Function::Unreachable, 0).is_err());
+            say("armed");
+            raise_in_host_code(signal);
+        })
+        .died_silently_of(signal);
+    }
+}
+
+#[test]
+fn plain_rust_dies_silently_by_its_own_signal_after_uninstallation() {
+    for signal in SIGNALS {
+        in_child!(signal, |signal| {
+            install().unwrap().uninstall().unwrap();
+            say("armed");
+            raise_in_host_code(signal);
+        })
+        .died_silently_of(signal);
+    }
+}
+
+#[test]
+fn an_overflow_of_the_stack_ends_with_the_message_of_the_standard_library() {
+    let with_us = in_child!(|| {
+        let _handlers = install().unwrap();
+        prepare_thread().unwrap();
+        recurse(0);
+    });
+    with_us.died_of(libc::SIGABRT, "has overflowed its stack");
+    assert!(!with_us.stderr().contains("trapline:"));
+}
+
+#[test]
+fn a_signal_that_somebody_sends_to_a_thread_kills() {
+    for signal in SIGNALS {
+        in_child!(signal, |signal| {
+            os::set_action(signal, &os::action(libc::SIG_DFL, 0, &[]));
+            let _handlers = install().unwrap();
+            say("armed");
+            os::send_to_self(signal);
+        })
+        .died_silently_of(signal);
+    }
+}
+
+#[test]
+fn a_signal_that_somebody_sends_to_the_process_kills() {
+    for signal in SIGNALS {
+        in_child!(signal, |signal| {
+            os::set_action(signal, &os::action(libc::SIG_DFL, 0, &[]));
+            let _handlers = install().unwrap();
+            prepare_thread().unwrap();
+            say("armed");
+            // SAFETY: sends a signal to this process.
+            unsafe { libc::kill(libc::getpid(), signal) };
+            // Another thread may be the one that gets it.
+            loop {
+                std::thread::yield_now();
+            }
+        })
+        .died_silently_of(signal);
+    }
+}

@@ -1,0 +1,299 @@
+//! A guest without a compiler: x86_64 code written by hand, registered with the
+//! code registry, and a store for it.
+
+use std::any::Any;
+use std::arch::global_asm;
+use std::cell::{Cell, UnsafeCell};
+use std::ops::Range;
+use std::ptr::{self, NonNull};
+use std::sync::{Arc, OnceLock};
+
+use trapline_activation::{
+    ExitFp, FaultVerdict, GuestFault, Store, Trap, VMContext, VMStoreContext, VMStoreContextLayout,
+    WasmFault, catch_traps,
+};
+use trapline_arch::VirtualAddress;
+use trapline_code_registry::{CodeAddress, CodeObject, Registration, TrapKind, register_code};
+
+use super::os;
+
+// Frames as compilers make them. `guest_enter` is the entry trampoline: its
+// arguments are the store's words, the guest function and one argument for it;
+// it writes its own frame pointer to the third word.
+global_asm!(
+    ".p2align 4",
+    ".globl guest_text",
+    "guest_text:",
+    ".globl guest_enter",
+    "guest_enter:",
+    "  push rbp",
+    "  mov rbp, rsp",
+    "  mov [rdi + 16], rbp",
+    "  mov rax, rsi",
+    "  mov rdi, rdx",
+    "  call rax",
+    "  pop rbp",
+    "  ret",
+    ".globl guest_unreachable",
+    "guest_unreachable:",
+    "  push rbp",
+    "  mov rbp, rsp",
+    ".globl guest_unreachable_trap",
+    "guest_unreachable_trap:",
+    "  ud2",
+    ".globl guest_load",
+    "guest_load:",
+    "  push rbp",
+    "  mov rbp, rsp",
+    ".globl guest_load_trap",
+    "guest_load_trap:",
+    "  mov rax, [rdi]",
+    "  pop rbp",
+    "  ret",
+    ".globl guest_load_unlisted",
+    "guest_load_unlisted:",
+    "  push rbp",
+    "  mov rbp, rsp",
+    "  mov rax, [rdi]",
+    "  pop rbp",
+    "  ret",
+    ".globl guest_divide",
+    "guest_divide:",
+    "  push rbp",
+    "  mov rbp, rsp",
+    "  mov eax, 0x80000000",
+    "  cdq",
+    ".globl guest_divide_trap",
+    "guest_divide_trap:",
+    "  idiv edi",
+    "  pop rbp",
+    "  ret",
+    // Spins until the word at its argument is not 0. The instruction that it
+    // is at most of the time is listed as one that may trap.
+    ".globl guest_spin",
+    "guest_spin:",
+    "  push rbp",
+    "  mov rbp, rsp",
+    ".globl guest_spin_trap",
+    "guest_spin_trap:",
+    "  cmp qword ptr [rdi], 0",
+    "  je guest_spin_trap",
+    "  pop rbp",
+    "  ret",
+    // Calls the host function that its argument points to. It does not write
+    // the exit words: no backtrace is taken in there.
+    ".globl guest_call_host",
+    "guest_call_host:",
+    "  push rbp",
+    "  mov rbp, rsp",
+    "  call rdi",
+    "  pop rbp",
+    "  ret",
+    ".globl guest_text_end",
+    "guest_text_end:",
+);
+
+unsafe extern "C" {
+    safe static guest_text: u8;
+    safe static guest_text_end: u8;
+    safe static guest_unreachable: u8;
+    safe static guest_unreachable_trap: u8;
+    safe static guest_load: u8;
+    safe static guest_load_trap: u8;
+    safe static guest_load_unlisted: u8;
+    safe static guest_divide: u8;
+    safe static guest_divide_trap: u8;
+    safe static guest_spin: u8;
+    safe static guest_spin_trap: u8;
+    safe static guest_call_host: u8;
+    fn guest_enter(words: *mut usize, function: *const u8, argument: usize) -> usize;
+}
+
+/// A function of the guest.
+#[derive(Clone, Copy)]
+pub(crate) enum Function {
+    /// Executes an instruction that does not exist.
+    Unreachable,
+    /// Loads from the address that is its argument.
+    Load,
+    /// The same, where the compiler expected no trap.
+    LoadUnlisted,
+    /// Divides the smallest 32-bit integer by its argument.
+    Divide,
+    /// Waits until the word at its argument is not 0.
+    Spin,
+    /// Calls the host function that is its argument.
+    CallHost,
+}
+
+impl Function {
+    fn code(self) -> &'static u8 {
+        match self {
+            Self::Unreachable => &guest_unreachable,
+            Self::Load => &guest_load,
+            Self::LoadUnlisted => &guest_load_unlisted,
+            Self::Divide => &guest_divide,
+            Self::Spin => &guest_spin,
+            Self::CallHost => &guest_call_host,
+        }
+    }
+
+    /// The instruction of the function that may trap.
+    pub(crate) fn trap_site(self) -> VirtualAddress {
+        VirtualAddress::from_ptr(match self {
+            Self::Unreachable => &guest_unreachable_trap,
+            Self::Load => &guest_load_trap,
+            Self::Divide => &guest_divide_trap,
+            Self::Spin => &guest_spin_trap,
+            Self::LoadUnlisted | Self::CallHost => panic!("no trap site"),
+        })
+    }
+}
+
+struct GuestCode;
+
+impl CodeObject for GuestCode {
+    fn text(&self) -> Range<VirtualAddress> {
+        VirtualAddress::from_ptr(&guest_text)..VirtualAddress::from_ptr(&guest_text_end)
+    }
+
+    fn lookup_trap_code(&self, text_offset: usize) -> Option<TrapKind> {
+        let pc = self.text().start.checked_add(text_offset)?;
+        [
+            (
+                &raw const guest_unreachable_trap,
+                TrapKind::UnreachableCodeReached,
+            ),
+            (&raw const guest_load_trap, TrapKind::MemoryOutOfBounds),
+            (
+                &raw const guest_divide_trap,
+                TrapKind::IntegerDivisionByZero,
+            ),
+            (&raw const guest_spin_trap, TrapKind::MemoryOutOfBounds),
+        ]
+        .into_iter()
+        .find_map(|(site, kind)| (VirtualAddress::from_ptr(site) == pc).then_some(kind))
+    }
+
+    fn lookup_address(&self, _text_offset: usize) -> Option<CodeAddress> {
+        None
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// What a store answers when it is asked about a fault, in the handler.
+#[derive(Clone, Copy)]
+pub(crate) enum Hook {
+    /// It is a trap.
+    Trap,
+    /// Makes the page accessible, and leaves a mess in `errno`.
+    Repair,
+    /// Notes whether this is a signal stack.
+    NoteStack,
+    /// Faults itself, in the host's code, with this signal.
+    Fault(i32),
+}
+
+/// A store with one memory: a page that can be accessed and a guard region.
+pub(crate) struct GuestStore {
+    words: UnsafeCell<[usize; 3]>,
+    pub(crate) memory: Range<usize>,
+    pub(crate) hook: Hook,
+    pub(crate) was_on_signal_stack: Cell<bool>,
+}
+
+/// Size of the memory of a [`GuestStore`]; the guard region is as large.
+pub(crate) const MEMORY_SIZE: usize = 4096;
+
+impl GuestStore {
+    pub(crate) fn new() -> Self {
+        static REGISTRATION: OnceLock<Registration> = OnceLock::new();
+        REGISTRATION.get_or_init(|| register_code(Arc::new(GuestCode)).unwrap());
+        let memory = os::map(2 * MEMORY_SIZE, libc::PROT_NONE);
+        os::unprotect_page(memory.start);
+        Self {
+            words: UnsafeCell::new([0; 3]),
+            memory,
+            hook: Hook::Trap,
+            was_on_signal_stack: Cell::new(false),
+        }
+    }
+
+    pub(crate) fn with_hook(hook: Hook) -> Self {
+        Self {
+            hook,
+            ..Self::new()
+        }
+    }
+
+    /// An address in the guard region of the memory.
+    pub(crate) fn in_guard(&self) -> usize {
+        self.memory.start + MEMORY_SIZE + 0x40
+    }
+
+    /// Calls `function` as the host calls a guest.
+    pub(crate) fn call(&self, function: Function, argument: usize) -> Result<usize, Trap> {
+        let words = self.words.get().cast::<usize>();
+        catch_traps(self, |_caller| {
+            // SAFETY: the trampoline writes the third word, and calls the
+            // function with one argument.
+            unsafe { guest_enter(words, ptr::from_ref(function.code()), argument) }
+        })
+    }
+
+    /// Has the guest call a host function.
+    pub(crate) fn call_host(&self, function: extern "C" fn()) -> Result<usize, Trap> {
+        self.call(Function::CallHost, function as *const () as usize)
+    }
+}
+
+// SAFETY: the layout is that of the words, which only the entry trampoline
+// writes; guest code runs on the stack it was called on and keeps frame
+// records; the handler-reachable methods compare numbers and make system calls;
+// the memory's addresses are its own.
+unsafe impl Store for GuestStore {
+    const LAYOUT: VMStoreContextLayout = VMStoreContextLayout {
+        exit_fp: ExitFp::Guest(0),
+        exit_pc: 8,
+        entry_fp: 16,
+        landing_pad: None,
+    };
+
+    fn default_caller(&self) -> NonNull<VMContext> {
+        NonNull::dangling()
+    }
+
+    fn vm_store_context(&self) -> NonNull<VMStoreContext> {
+        NonNull::from(&self.words).cast()
+    }
+
+    fn wasm_fault(&self, addr: VirtualAddress) -> Option<WasmFault> {
+        let address = addr.get();
+        self.memory.contains(&address).then(|| WasmFault {
+            memory_size: MEMORY_SIZE as u64,
+            wasm_address: (address - self.memory.start) as u64,
+        })
+    }
+
+    fn on_guest_fault(&self, fault: &GuestFault) -> FaultVerdict {
+        match self.hook {
+            Hook::Trap => FaultVerdict::NotHandled,
+            Hook::Repair => {
+                os::unprotect_page(fault.faulting_addr.unwrap().get());
+                os::set_errno(libc::EXDEV);
+                FaultVerdict::Handled
+            }
+            Hook::NoteStack => {
+                self.was_on_signal_stack.set(os::is_on_signal_stack());
+                FaultVerdict::NotHandled
+            }
+            Hook::Fault(signal) => {
+                super::fault::raise_in_host_code(signal);
+                FaultVerdict::NotHandled
+            }
+        }
+    }
+}

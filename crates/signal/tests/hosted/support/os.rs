@@ -1,0 +1,183 @@
+//! The system calls that the tests make, with types.
+
+use std::mem::MaybeUninit;
+use std::ops::Range;
+use std::{io, ptr};
+
+use libc::{c_int, c_void, sigaction, siginfo_t, stack_t};
+
+pub(crate) type Handler = unsafe extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
+pub(crate) type PlainHandler = extern "C" fn(c_int);
+
+pub(crate) fn no_core_dumps() {
+    let none = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: reads the structure.
+    assert_eq!(
+        unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) },
+        0
+    );
+}
+
+pub(crate) fn alarm(seconds: u32) {
+    // SAFETY: sets a timer.
+    unsafe { libc::alarm(seconds) };
+}
+
+pub(crate) fn write(fd: c_int, text: &str) {
+    // SAFETY: reads the text.
+    unsafe { libc::write(fd, text.as_ptr().cast(), text.len()) };
+}
+
+/// An action with this handler (or `SIG_DFL`, `SIG_IGN`), these flags, and a
+/// mask of these signals.
+pub(crate) fn action(handler: usize, flags: c_int, mask: &[c_int]) -> sigaction {
+    // SAFETY: all zeros is a value of this structure.
+    let mut action: sigaction = unsafe { std::mem::zeroed() };
+    action.sa_sigaction = handler;
+    action.sa_flags = flags;
+    for &signal in mask {
+        // SAFETY: a valid set and a valid number.
+        unsafe { libc::sigaddset(&raw mut action.sa_mask, signal) };
+    }
+    action
+}
+
+/// Installs a three-argument handler with these flags and SA_SIGINFO.
+pub(crate) fn install(signal: c_int, handler: Handler, flags: c_int, mask: &[c_int]) {
+    let flags = flags | libc::SA_SIGINFO;
+    set_action(signal, &action(handler as *const () as usize, flags, mask));
+}
+
+pub(crate) fn set_action(signal: c_int, action: &sigaction) {
+    // SAFETY: the tests' handlers keep to what handlers may do.
+    assert_eq!(unsafe { sigaction(signal, action, ptr::null_mut()) }, 0);
+}
+
+pub(crate) fn get_action(signal: c_int) -> sigaction {
+    let mut action = MaybeUninit::uninit();
+    // SAFETY: asks only.
+    unsafe {
+        assert_eq!(sigaction(signal, ptr::null(), action.as_mut_ptr()), 0);
+        action.assume_init()
+    }
+}
+
+/// Set by the C library in whatever it passes to the kernel: where handlers
+/// return to (Linux, `asm/signal.h`; not in the `libc` crate).
+const SA_RESTORER: c_int = 0x0400_0000;
+
+/// The parts of an action that matter, to compare it by.
+pub(crate) fn parts(action: &sigaction) -> (usize, c_int, Vec<c_int>) {
+    let mask = (1..=64)
+        // SAFETY: a valid set.
+        .filter(|&signal| unsafe { libc::sigismember(&raw const action.sa_mask, signal) } == 1)
+        .collect();
+    (action.sa_sigaction, action.sa_flags & !SA_RESTORER, mask)
+}
+
+/// Whether this thread blocks `signal`.
+pub(crate) fn is_blocked(signal: c_int) -> bool {
+    let mut set = MaybeUninit::uninit();
+    // SAFETY: asks only.
+    unsafe {
+        libc::pthread_sigmask(libc::SIG_BLOCK, ptr::null(), set.as_mut_ptr());
+        libc::sigismember(set.as_ptr(), signal) == 1
+    }
+}
+
+/// Sends `signal` to this thread, as another process would.
+pub(crate) fn send_to_self(signal: c_int) {
+    // SAFETY: sends a signal.
+    unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), gettid(), signal) };
+}
+
+pub(crate) fn gettid() -> libc::c_long {
+    // SAFETY: asks only.
+    unsafe { libc::syscall(libc::SYS_gettid) }
+}
+
+pub(crate) fn errno() -> c_int {
+    io::Error::last_os_error().raw_os_error().unwrap()
+}
+
+pub(crate) fn set_errno(value: c_int) {
+    // SAFETY: this thread's own.
+    unsafe { *libc::__errno_location() = value };
+}
+
+/// This thread's signal stack.
+pub(crate) fn signal_stack() -> stack_t {
+    let mut stack = MaybeUninit::uninit();
+    // SAFETY: asks only.
+    unsafe {
+        assert_eq!(libc::sigaltstack(ptr::null(), stack.as_mut_ptr()), 0);
+        stack.assume_init()
+    }
+}
+
+/// Makes `memory` this thread's signal stack; it must stay while it is.
+pub(crate) fn set_signal_stack(memory: Range<usize>) {
+    let stack = stack_t {
+        ss_sp: ptr::with_exposed_provenance_mut(memory.start),
+        ss_flags: 0,
+        ss_size: memory.len(),
+    };
+    // SAFETY: the tests map the memory for this and leave it mapped.
+    assert_eq!(
+        unsafe { libc::sigaltstack(&raw const stack, ptr::null_mut()) },
+        0
+    );
+}
+
+pub(crate) fn is_on_signal_stack() -> bool {
+    signal_stack().ss_flags & libc::SS_ONSTACK != 0
+}
+
+/// Maps fresh memory, never to be unmapped.
+pub(crate) fn map(size: usize, protection: c_int) -> Range<usize> {
+    let flags = libc::MAP_PRIVATE | libc::MAP_ANONYMOUS | libc::MAP_NORESERVE;
+    // SAFETY: a new mapping.
+    let base = unsafe { libc::mmap(ptr::null_mut(), size, protection, flags, -1, 0) };
+    assert_ne!(base, libc::MAP_FAILED);
+    let base = base.expose_provenance();
+    base..base + size
+}
+
+/// Maps a page of a file that is empty.
+pub(crate) fn map_page_of_empty_file() -> Range<usize> {
+    // SAFETY: a new file and a new mapping.
+    let base = unsafe {
+        let file = libc::memfd_create(c"empty".as_ptr(), 0);
+        assert!(file >= 0);
+        libc::mmap(
+            ptr::null_mut(),
+            4096,
+            libc::PROT_READ,
+            libc::MAP_SHARED,
+            file,
+            0,
+        )
+    };
+    assert_ne!(base, libc::MAP_FAILED);
+    let base = base.expose_provenance();
+    base..base + 4096
+}
+
+/// Makes a page readable and writable; from a handler, too.
+pub(crate) fn unprotect_page(address: usize) {
+    let page = ptr::with_exposed_provenance_mut(address & !4095);
+    // SAFETY: the tests do this to memory that they mapped for it.
+    let result = unsafe { libc::mprotect(page, 4096, libc::PROT_READ | libc::PROT_WRITE) };
+    assert_eq!(result, 0);
+}
+
+/// How many mappings this process has.
+pub(crate) fn mappings() -> usize {
+    std::fs::read_to_string("/proc/self/maps")
+        .unwrap()
+        .lines()
+        .count()
+}
