@@ -76,14 +76,29 @@ impl CompileOptions {
     /// that it rounds numbers and shuffles vectors by itself.
     #[must_use]
     pub fn for_target(target: &str) -> Self {
-        let options = Self { target: Some(target.to_string()), ..Self::host() };
+        let options = Self {
+            target: Some(target.to_string()),
+            ..Self::host()
+        };
         let options = if Isa::of_triple(target) == Some(Isa::X86_64) {
-            let flags = ["has_sse3", "has_ssse3", "has_sse41", "has_sse42", "has_popcnt"];
-            flags.iter().fold(options, |options, flag| options.isa_flag(flag, "true"))
+            let flags = [
+                "has_sse3",
+                "has_ssse3",
+                "has_sse41",
+                "has_sse42",
+                "has_popcnt",
+            ];
+            flags
+                .iter()
+                .fold(options, |options, flag| options.isa_flag(flag, "true"))
         } else {
             options
         };
-        if target.split('-').any(|part| part == "none") { options.explicit_checks() } else { options }
+        if target.split('-').any(|part| part == "none") {
+            options.explicit_checks()
+        } else {
+            options
+        }
     }
 
     /// The same with explicit checks instead of hardware traps, and with
@@ -151,7 +166,11 @@ impl CompileOptions {
             .memory_may_move(true)
             .generate_address_map(self.address_map)
             .native_unwind_info(false)
-            .cranelift_opt_level(if self.optimize { OptLevel::Speed } else { OptLevel::None });
+            .cranelift_opt_level(if self.optimize {
+                OptLevel::Speed
+            } else {
+                OptLevel::None
+            });
         for (name, value) in &self.isa_flags {
             // SAFETY: a flag that the CPU does not have makes the code useless
             // there; the loader checks for that. The compiler itself never
@@ -182,11 +201,17 @@ pub struct CompileError {
 
 impl CompileError {
     fn options(error: wasmtime::Error) -> Self {
-        Self { context: "the options do not fit together", source: error.into() }
+        Self {
+            context: "the options do not fit together",
+            source: error.into(),
+        }
     }
 
     fn module(error: wasmtime::Error) -> Self {
-        Self { context: "the module cannot be compiled", source: error.into() }
+        Self {
+            context: "the module cannot be compiled",
+            source: error.into(),
+        }
     }
 }
 
@@ -233,7 +258,9 @@ impl Compiler {
     /// If it is malformed or invalid, uses what is switched off, or exceeds a
     /// limit of the compiler.
     pub fn compile(&self, wasm_or_wat: &[u8]) -> Result<Vec<u8>, CompileError> {
-        self.engine.precompile_module(wasm_or_wat).map_err(CompileError::module)
+        self.engine
+            .precompile_module(wasm_or_wat)
+            .map_err(CompileError::module)
     }
 }
 
