@@ -11,7 +11,7 @@ use trapline_signal::{install, prepare_thread};
 
 use super::support::child::{in_child, say};
 use super::support::fault::{raise_in_host_code, read, skip};
-use super::support::guest::{Function, GuestStore};
+use super::support::guest::{Function, GuestStore, Hook};
 use super::support::{SIGNALS, os};
 
 static CALLS: AtomicU32 = AtomicU32::new(0);
@@ -106,10 +106,8 @@ fn the_value_of_a_queued_signal_arrives() {
             sival_ptr: ptr::without_provenance_mut(0xfeed_beef),
         };
         // SAFETY: sends a signal to this process.
-        assert_eq!(
-            unsafe { libc::sigqueue(libc::getpid(), libc::SIGFPE, value) },
-            0
-        );
+        let result = unsafe { libc::sigqueue(libc::getpid(), libc::SIGFPE, value) };
+        assert_eq!(result, 0);
         while VALUE.load(SeqCst) == 0 {
             thread::yield_now();
         }
@@ -377,36 +375,39 @@ fn a_sent_signal_interrupts_system_calls_if_its_handler_would() {
 
 #[test]
 fn the_first_process_of_a_namespace_is_not_killed_by_what_somebody_sends() {
-    let ended = in_child!(|| {
+    in_child!(|| {
+        os::set_action(libc::SIGBUS, &os::action(libc::SIG_DFL, 0, &[]));
         let _handlers = install().unwrap();
-        os::set_action(libc::SIGFPE, &os::action(libc::SIG_DFL, 0, &[]));
-        let namespaces = libc::CLONE_NEWUSER | libc::CLONE_NEWPID;
-        // SAFETY: the process has one thread that matters; the child of the
-        // fork only makes system calls and ends.
-        unsafe {
-            if libc::unshare(namespaces) != 0 {
-                say("no namespaces");
-                return;
-            }
-            match libc::fork() {
-                0 => {
-                    assert_eq!(libc::getpid(), 1);
-                    prepare_thread().unwrap();
-                    os::send_to_self(libc::SIGBUS);
-                    // Our handler is still there.
-                    let trap = GuestStore::new().call(Function::Unreachable, 0);
-                    libc::_exit(if trap.is_err() { 42 } else { 1 });
-                }
-                child => {
-                    let mut status = 0;
-                    assert_eq!(libc::waitpid(child, &raw mut status, 0), child);
-                    assert!(libc::WIFEXITED(status), "{status:#x}");
-                    assert_eq!(libc::WEXITSTATUS(status), 42);
-                }
+        prepare_thread().unwrap();
+        let store = GuestStore::with_hook(Hook::Repair);
+        let flags = libc::CLONE_NEWUSER | libc::CLONE_NEWPID | libc::SIGCHLD;
+        // SAFETY: as `fork`, but for the namespaces; the child does what a
+        // handler may do, and ends.
+        let child = unsafe { libc::syscall(libc::SYS_clone, flags, 0, 0, 0, 0) };
+        if child == 0 {
+            // SAFETY: asks, and ends the process.
+            unsafe {
+                let first = libc::getpid() == 1;
+                os::send_to_self(libc::SIGBUS);
+                // Our handler is still there.
+                let repaired = store.call(Function::Load, store.in_guard()).is_ok();
+                libc::_exit(if first && repaired { 42 } else { 1 });
             }
         }
-    });
-    ended.ran_to_its_end();
+        if child < 0 {
+            say("there are no namespaces for us here");
+            return;
+        }
+        let mut status = 0;
+        // SAFETY: fills in the status.
+        let waited = unsafe { libc::waitpid(child as libc::pid_t, &raw mut status, 0) };
+        assert_eq!(i64::from(waited), child);
+        assert!(
+            libc::WIFEXITED(status) && libc::WEXITSTATUS(status) == 42,
+            "{status:#x}"
+        );
+    })
+    .ran_to_its_end();
 }
 
 /// One stop of a traced process by a signal.

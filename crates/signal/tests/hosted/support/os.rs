@@ -15,10 +15,8 @@ pub(crate) fn no_core_dumps() {
         rlim_max: 0,
     };
     // SAFETY: reads the structure.
-    assert_eq!(
-        unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) },
-        0
-    );
+    let result = unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) };
+    assert_eq!(result, 0);
 }
 
 pub(crate) fn alarm(seconds: u32) {
@@ -126,10 +124,8 @@ pub(crate) fn set_signal_stack(memory: Range<usize>) {
         ss_size: memory.len(),
     };
     // SAFETY: the tests map the memory for this and leave it mapped.
-    assert_eq!(
-        unsafe { libc::sigaltstack(&raw const stack, ptr::null_mut()) },
-        0
-    );
+    let result = unsafe { libc::sigaltstack(&raw const stack, ptr::null_mut()) };
+    assert_eq!(result, 0);
 }
 
 pub(crate) fn is_on_signal_stack() -> bool {
