@@ -45,6 +45,7 @@ const STACK_PIECE_SHIFT: u32 = 14;
 
 /// What a slot says.
 mod word {
+    /// Nobody's. The survey of the writers relies on this being 0.
     pub(super) const FREE: usize = 0;
 
     /// Reads what was published by write number `version` or a later one.
@@ -172,16 +173,20 @@ impl Readers {
         held.clear();
         let mut free_up_to = usize::MAX;
         for stripe in &self.stripes {
-            for slot in &stripe.slots {
-                let word = slot.load(SeqCst);
+            let words = stripe.slots.each_ref().map(|slot| slot.load(SeqCst));
+            let anonymous = stripe.anonymous.load(SeqCst);
+            if words.iter().fold(anonymous, |all, word| all | word) == 0 {
+                continue;
+            }
+            if anonymous != 0 {
+                free_up_to = 0;
+            }
+            for word in words {
                 if let Some(version) = word::searched_version(word) {
                     free_up_to = free_up_to.min(version);
                 } else if word != word::FREE {
                     held.push(word);
                 }
-            }
-            if stripe.anonymous.load(SeqCst) != 0 {
-                free_up_to = 0;
             }
         }
         free_up_to

@@ -5,15 +5,10 @@
 //! names the nodes that only the old tree has, to be retired once the new root
 //! is published.
 
-use alloc::boxed::Box;
 use core::mem::MaybeUninit;
-use core::ptr::NonNull;
 
-use crate::node::{CAPACITY, Entry, Inner, Leaf, Link, Node, predecessor};
-
-/// A node other than the root that gets fewer keys than this is joined with a
-/// neighbour, so that the tree's height is logarithmic in its size.
-const FEW: usize = CAPACITY / 3;
+use crate::heap::{NodeHeap, Spares};
+use crate::node::{Entry, INNER, Kind, LEAF, Link, Node, predecessor};
 
 /// A piece of a node: some of its keys and their values.
 type Piece<'a, V> = (&'a [usize], &'a [V]);
@@ -32,246 +27,231 @@ impl Children {
     }
 }
 
-/// Allocates the nodes for the concatenation of `pieces`: none if they are
-/// empty, two of the same size if they don't fit into one.
-///
-/// `level` must fit the kind of values.
-fn build<V: Copy>(level: u32, pieces: &[Piece<'_, V>]) -> Children {
-    let total: usize = pieces.iter().map(|(keys, _)| keys.len()).sum();
-    debug_assert!(total <= 2 * CAPACITY, "edits add one key at most");
-    let first = if total <= CAPACITY {
-        total
-    } else {
-        total.div_ceil(2)
-    };
-    let mut children = Children {
-        len: 0,
-        keys: [0; 2],
-        links: [Link::DANGLING; 2],
-    };
-    let mut pieces = pieces.iter().copied();
-    let mut piece: Piece<'_, V> = (&[], &[]);
-    for len in [first, total - first] {
-        if len == 0 {
-            break;
-        }
-        let mut node = Box::<Node<V>>::new_uninit();
-        let fill = |keys: &mut [usize], values: &mut [MaybeUninit<V>]| {
-            let mut filled = 0;
-            while filled < len {
-                if piece.0.is_empty() {
-                    piece = pieces.next().unwrap_or_default();
-                    continue;
-                }
-                let n = piece.0.len().min(len - filled);
-                keys[filled..filled + n].copy_from_slice(&piece.0[..n]);
-                values[filled..filled + n].write_copy_of_slice(&piece.1[..n]);
-                piece = (&piece.0[n..], &piece.1[n..]);
-                filled += n;
-            }
-            children.keys[children.len] = keys[0];
+/// One edit, which becomes write number `version` when it is published.
+pub(crate) struct Edit<'a> {
+    pub(crate) heap: &'a mut NodeHeap,
+    pub(crate) version: usize,
+}
+
+impl Edit<'_> {
+    /// Makes the nodes for the concatenation of `pieces`: none if they are
+    /// empty, two of the same size if they don't fit into one.
+    ///
+    /// `level` must fit the kind of values.
+    fn build<V: Copy, const N: usize>(&mut self, level: u32, pieces: &[Piece<'_, V>]) -> Children
+    where
+        NodeHeap: Spares<Node<V, N>>,
+    {
+        let total: usize = pieces.iter().map(|(keys, _)| keys.len()).sum();
+        debug_assert!(total <= 2 * N, "edits add one key at most");
+        let first = if total <= N { total } else { total.div_ceil(2) };
+        let mut children = Children {
+            len: 0,
+            keys: [0; 2],
+            links: [Link::DANGLING; 2],
         };
-        // SAFETY: `fill` writes the first `len`, which is at most CAPACITY.
-        unsafe { Node::write(&mut node, level, len, fill) };
-        let node = NonNull::from(Box::leak(node)).cast::<Node<V>>();
-        // SAFETY: complete, and the pointer is the allocation's own.
-        children.links[children.len] = unsafe { Link::new(node) };
-        children.len += 1;
-    }
-    children
-}
-
-/// Frees a node (not those below it).
-///
-/// # Safety
-///
-/// The node must be alive, nobody may use it any more, and its memory must come from
-/// [`build`].
-pub(crate) unsafe fn free(link: Link) {
-    // SAFETY: alive, and not used any more by anybody else. The boxes are of the types that
-    // `build` made them of.
-    unsafe {
-        if !(*link.as_ptr()).lifetime.end() {
-            return;
+        let mut pieces = pieces.iter().copied();
+        let mut piece: Piece<'_, V> = (&[], &[]);
+        for len in [first, total - first] {
+            if len == 0 {
+                break;
+            }
+            let lowest = &mut children.keys[children.len];
+            let fill = |keys: &mut [MaybeUninit<usize>], values: &mut [MaybeUninit<V>]| {
+                let mut filled = 0;
+                while filled < len {
+                    if piece.0.is_empty() {
+                        piece = pieces.next().unwrap_or_default();
+                        continue;
+                    }
+                    if filled == 0 {
+                        *lowest = piece.0[0];
+                    }
+                    let n = piece.0.len().min(len - filled);
+                    keys[filled..filled + n].write_copy_of_slice(&piece.0[..n]);
+                    values[filled..filled + n].write_copy_of_slice(&piece.1[..n]);
+                    piece = (&piece.0[n..], &piece.1[n..]);
+                    filled += n;
+                }
+            };
+            // SAFETY: `fill` writes the first `len`, which is at most N.
+            children.links[children.len] = unsafe { self.heap.make::<V, N>(level, len, fill) };
+            children.len += 1;
         }
-        if link.level() == 0 {
-            drop(Box::from_raw(link.as_ptr().cast::<Leaf>()));
+        children
+    }
+
+    fn retire(&mut self, node: Link) {
+        self.heap.retire(self.version, node);
+    }
+
+    /// The tree `root` with the range from `start` to `entry.end` added, which
+    /// must not overlap another. The nodes that only the old tree has are
+    /// retired.
+    ///
+    /// # Safety
+    ///
+    /// All nodes of the tree must be alive.
+    pub(crate) unsafe fn insert(&mut self, root: Option<Link>, start: usize, entry: Entry) -> Link {
+        let Some(root) = root else {
+            return self.build::<Entry, LEAF>(0, &[(&[start], &[entry])]).links[0];
+        };
+        // SAFETY: alive by the caller's promise.
+        let (level, top) = unsafe { (root.level(), self.insert_below(root, start, entry)) };
+        if top.len == 1 {
+            top.links[0]
         } else {
-            drop(Box::from_raw(link.as_ptr().cast::<Inner>()));
+            self.build::<Link, INNER>(level + 1, &[top.piece()]).links[0]
         }
     }
-}
 
-/// The tree `root` with the range from `start` to `entry.end` added, which must
-/// not overlap another. `retire` gets each node that the old tree has and the
-/// new one has not.
-///
-/// # Safety
-///
-/// All nodes of the tree must be alive.
-pub(crate) unsafe fn insert(
-    root: Option<Link>,
-    start: usize,
-    entry: Entry,
-    retire: &mut impl FnMut(Link),
-) -> Link {
-    let Some(root) = root else {
-        return build(0, &[(&[start], &[entry])]).links[0];
-    };
-    // SAFETY: alive by the caller's promise.
-    let (level, top) = unsafe { (root.level(), insert_below(root, start, entry, retire)) };
-    if top.len == 1 {
-        top.links[0]
-    } else {
-        build(level + 1, &[top.piece()]).links[0]
-    }
-}
-
-/// # Safety
-///
-/// As for [`insert`].
-unsafe fn insert_below(
-    node: Link,
-    start: usize,
-    entry: Entry,
-    retire: &mut impl FnMut(Link),
-) -> Children {
-    retire(node);
-    // SAFETY: alive by the caller's promise, its children too, and of the kind
-    // that the level says.
-    unsafe {
-        let level = node.level();
-        if level == 0 {
-            let leaf = node.leaf();
-            let (keys, values) = (leaf.keys(), leaf.values());
-            let at = leaf.rank(start);
-            return build(
-                level,
-                &[
-                    (&keys[..at], &values[..at]),
-                    (&[start], &[entry]),
-                    (&keys[at..], &values[at..]),
-                ],
-            );
+    /// What stands for `node` once the range is added below it.
+    ///
+    /// # Safety
+    ///
+    /// As for [`insert`](Self::insert).
+    unsafe fn insert_below(&mut self, node: Link, start: usize, entry: Entry) -> Children {
+        self.retire(node);
+        // SAFETY: alive by the caller's promise.
+        match unsafe { node.open() } {
+            Kind::Leaf(leaf) => {
+                let (keys, values) = (leaf.keys(), leaf.values());
+                let at = leaf.rank(start);
+                self.build::<Entry, LEAF>(
+                    0,
+                    &[
+                        (&keys[..at], &values[..at]),
+                        (&[start], &[entry]),
+                        (&keys[at..], &values[at..]),
+                    ],
+                )
+            }
+            Kind::Inner(inner) => {
+                let (keys, links) = (inner.keys(), inner.values());
+                // A start below all others goes into the first child.
+                let at = inner.rank(start).saturating_sub(1);
+                // SAFETY: as for the node itself.
+                let below = unsafe { self.insert_below(links[at], start, entry) };
+                self.build::<Link, INNER>(
+                    inner.level(),
+                    &[
+                        (&keys[..at], &links[..at]),
+                        below.piece(),
+                        (&keys[at + 1..], &links[at + 1..]),
+                    ],
+                )
+            }
         }
-        let inner = node.inner();
-        let (keys, links) = (inner.keys(), inner.values());
-        // A start below all others goes into the first child.
-        let at = inner.rank(start).saturating_sub(1);
-        let below = insert_below(links[at], start, entry, retire);
-        build(
-            level,
-            &[
-                (&keys[..at], &links[..at]),
-                below.piece(),
-                (&keys[at + 1..], &links[at + 1..]),
-            ],
-        )
     }
-}
 
-/// The tree `root` without the range that starts at `start`, and what was
-/// stored for it; `None` if there is no such range. `retire` gets each node
-/// that the old tree has and the new one has not.
-///
-/// # Safety
-///
-/// All nodes of the tree must be alive.
-pub(crate) unsafe fn remove(
-    root: Option<Link>,
-    start: usize,
-    retire: &mut impl FnMut(Link),
-) -> Option<(Option<Link>, Entry)> {
-    // SAFETY: alive by the caller's promise.
-    let (found, entry) = unsafe { predecessor(root, start) }?;
-    if found != start {
-        return None;
-    }
-    // SAFETY: as above.
-    let top = unsafe { remove_below(root?, start, retire) };
-    if top.len == 0 {
-        return Some((None, entry));
-    }
-    let mut root = top.links[0];
-    // SAFETY: the nodes are alive; the one that is freed was made just now,
-    // so nobody else has seen it.
-    unsafe {
-        while root.level() > 0 && root.len() == 1 {
-            let only = root.inner().values()[0];
-            free(root);
+    /// The tree `root` without the range that starts at `start`, and what was
+    /// stored for it; `None` if there is no such range. The nodes that only the
+    /// old tree has are retired.
+    ///
+    /// # Safety
+    ///
+    /// All nodes of the tree must be alive.
+    pub(crate) unsafe fn remove(
+        &mut self,
+        root: Option<Link>,
+        start: usize,
+    ) -> Option<(Option<Link>, Entry)> {
+        // SAFETY: alive by the caller's promise.
+        let (found, entry) = unsafe { predecessor(root, start) }?;
+        if found != start {
+            return None;
+        }
+        // SAFETY: as above.
+        let top = unsafe { self.remove_below(root?, start) };
+        if top.len == 0 {
+            return Some((None, entry));
+        }
+        let mut root = top.links[0];
+        // SAFETY: alive.
+        while let Kind::Inner(inner) = unsafe { root.open() }
+            && let &[only] = inner.values()
+        {
+            // SAFETY: made just now by `remove_below`, so nobody else has seen
+            // it: all older inner nodes have more than one child, and so have
+            // all others but the first.
+            unsafe { self.heap.free(root) };
             root = only;
         }
+        Some((Some(root), entry))
     }
-    Some((Some(root), entry))
-}
 
-/// # Safety
-///
-/// As for [`remove`], and the range must be there.
-unsafe fn remove_below(node: Link, start: usize, retire: &mut impl FnMut(Link)) -> Children {
-    retire(node);
-    // SAFETY: alive by the caller's promise, its children too, and of the kind
-    // that the level says. The child that is freed was made just now, so
-    // nobody else has seen it.
-    unsafe {
-        let level = node.level();
-        if level == 0 {
-            let leaf = node.leaf();
-            let (keys, values) = (leaf.keys(), leaf.values());
-            let at = leaf.rank(start) - 1;
-            return build(
-                level,
-                &[
-                    (&keys[..at], &values[..at]),
-                    (&keys[at + 1..], &values[at + 1..]),
-                ],
-            );
-        }
-        let inner = node.inner();
+    /// What stands for `node` once the range is taken out below it.
+    ///
+    /// # Safety
+    ///
+    /// As for [`remove`](Self::remove), and the range must be there.
+    unsafe fn remove_below(&mut self, node: Link, start: usize) -> Children {
+        self.retire(node);
+        // SAFETY: alive by the caller's promise.
+        let inner = match unsafe { node.open() } {
+            Kind::Leaf(leaf) => {
+                let (keys, values) = (leaf.keys(), leaf.values());
+                let at = leaf.rank(start) - 1;
+                return self.build::<Entry, LEAF>(
+                    0,
+                    &[
+                        (&keys[..at], &values[..at]),
+                        (&keys[at + 1..], &values[at + 1..]),
+                    ],
+                );
+            }
+            Kind::Inner(inner) => inner,
+        };
         let (keys, links) = (inner.keys(), inner.values());
         let at = inner.rank(start) - 1;
-        let below = remove_below(links[at], start, retire);
-        let too_few = below.len == 1 && below.links[0].len() < FEW && links.len() > 1;
-        if !too_few {
-            return build(
-                level,
-                &[
-                    (&keys[..at], &links[..at]),
-                    below.piece(),
-                    (&keys[at + 1..], &links[at + 1..]),
-                ],
-            );
-        }
-        let small = below.links[0];
-        let left_at = at.saturating_sub(1);
-        let (left, right) = if at > 0 {
-            retire(links[at - 1]);
-            (links[at - 1], small)
-        } else {
-            retire(links[1]);
-            (small, links[1])
+        // SAFETY: as for the node itself.
+        let below = unsafe { self.remove_below(links[at], start) };
+        // The children to replace, and what by.
+        let (replaced, by) = match below.links[..below.len] {
+            // SAFETY: alive, since just made.
+            [small] if links.len() > 1 && unsafe { small.open() }.has_few() => {
+                let left_at = at.saturating_sub(1);
+                let (left, right) = if at == 0 {
+                    (small, links[1])
+                } else {
+                    (links[left_at], small)
+                };
+                self.retire(if at == 0 { right } else { left });
+                // SAFETY: both are alive.
+                let joined = unsafe { self.join(left, right) };
+                // SAFETY: made just now, so nobody else has seen it.
+                unsafe { self.heap.free(small) };
+                (left_at..left_at + 2, joined)
+            }
+            _ => (at..at + 1, below),
         };
-        let joined = if level == 1 {
-            join(left.leaf(), right.leaf(), 0)
-        } else {
-            join(left.inner(), right.inner(), level - 1)
-        };
-        free(small);
-        build(
-            level,
+        self.build::<Link, INNER>(
+            inner.level(),
             &[
-                (&keys[..left_at], &links[..left_at]),
-                joined.piece(),
-                (&keys[left_at + 2..], &links[left_at + 2..]),
+                (&keys[..replaced.start], &links[..replaced.start]),
+                by.piece(),
+                (&keys[replaced.end..], &links[replaced.end..]),
             ],
         )
     }
-}
 
-/// One or two nodes with the contents of two neighbours.
-fn join<V: Copy>(left: &Node<V>, right: &Node<V>, level: u32) -> Children {
-    build(
-        level,
-        &[(left.keys(), left.values()), (right.keys(), right.values())],
-    )
+    /// One or two nodes with the contents of two neighbours.
+    ///
+    /// # Safety
+    ///
+    /// Both must be alive.
+    unsafe fn join(&mut self, left: Link, right: Link) -> Children {
+        // SAFETY: alive by the caller's promise.
+        match unsafe { (left.open(), right.open()) } {
+            (Kind::Leaf(left), Kind::Leaf(right)) => self.build::<Entry, LEAF>(
+                0,
+                &[(left.keys(), left.values()), (right.keys(), right.values())],
+            ),
+            (Kind::Inner(left), Kind::Inner(right)) => self.build::<Link, INNER>(
+                left.level(),
+                &[(left.keys(), left.values()), (right.keys(), right.values())],
+            ),
+            _ => unreachable!("neighbours are of one level"),
+        }
+    }
 }

@@ -9,6 +9,7 @@ mod announce;
 mod code_object;
 mod edit;
 mod error;
+mod heap;
 mod lock;
 mod node;
 mod reclaim;

@@ -25,13 +25,15 @@ use core::ptr::NonNull;
 use crate::CodeObject;
 use crate::sync::Lifetime;
 
-/// Keys in a node: one less than a multiple of 8, see the picture above.
-pub(crate) const CAPACITY: usize = if cfg!(loom) { 7 } else { 31 };
+/// Keys in a leaf: one less than a multiple of 8, see the picture above.
+pub(crate) const LEAF: usize = if cfg!(loom) { 7 } else { 15 };
+/// Keys in an inner node: one less than a multiple of 8.
+pub(crate) const INNER: usize = if cfg!(loom) { 7 } else { 31 };
 
 /// Keys in one cache line (of 64 bytes, of 64-bit keys).
 const LINE: usize = 8;
 
-const _: () = assert!((CAPACITY + 1).is_multiple_of(LINE));
+const _: () = assert!((LEAF + 1).is_multiple_of(LINE) && (INNER + 1).is_multiple_of(LINE));
 
 /// A registered range but for its start, which is its key.
 #[derive(Clone, Copy)]
@@ -51,27 +53,27 @@ pub(crate) struct Header {
     /// 0: a leaf, whose values are [`Entry`]s. Otherwise one more than the
     /// level of the children that the values, [`Link`]s, lead to.
     level: u32,
-    pub(crate) lifetime: Lifetime,
+    lifetime: Lifetime,
 }
 
 /// A node of either kind.
 #[repr(C, align(64))]
-pub(crate) struct Node<V> {
+pub(crate) struct Node<V, const N: usize> {
     header: Header,
     /// Ascending; `usize::MAX`, which is no range's start, behind the last.
-    keys: [usize; CAPACITY],
-    values: [MaybeUninit<V>; CAPACITY],
+    keys: [usize; N],
+    values: [MaybeUninit<V>; N],
 }
 
-pub(crate) type Leaf = Node<Entry>;
-pub(crate) type Inner = Node<Link>;
+pub(crate) type Leaf = Node<Entry, LEAF>;
+pub(crate) type Inner = Node<Link, INNER>;
 
 #[cfg(all(not(loom), target_pointer_width = "64"))]
 const _: () = {
     assert!(core::mem::offset_of!(Leaf, keys) == 8);
     assert!(core::mem::offset_of!(Inner, values) == 4 * 64);
     assert!(size_of::<Inner>() == 8 * 64);
-    assert!(size_of::<Leaf>() == 16 * 64);
+    assert!(size_of::<Leaf>() == 8 * 64);
 };
 
 /// Leads to a node of either kind, by its header.
@@ -90,7 +92,7 @@ impl Link {
     /// `node` must point to a complete node, with provenance over all of it,
     /// whose level says which kind it is.
     #[inline]
-    pub(crate) const unsafe fn new<V>(node: NonNull<Node<V>>) -> Self {
+    pub(crate) const unsafe fn new<V, const N: usize>(node: NonNull<Node<V, N>>) -> Self {
         Self(node.cast())
     }
 
@@ -123,15 +125,34 @@ impl Link {
         unsafe { (*self.0.as_ptr()).level }
     }
 
-    /// The number of keys in the node.
+    /// Tells the model checker that the node is freed; whether it may really
+    /// be.
     ///
     /// # Safety
     ///
     /// The node must be alive.
     #[inline]
-    pub(crate) const unsafe fn len(self) -> usize {
-        // SAFETY: alive, and nobody writes to a node that a link leads to.
-        unsafe { (*self.0.as_ptr()).len as usize }
+    pub(crate) unsafe fn end_lifetime(self) -> bool {
+        // SAFETY: alive by the caller's promise.
+        unsafe { self.0.as_ref() }.lifetime.end()
+    }
+
+    /// The node, as what it is.
+    ///
+    /// # Safety
+    ///
+    /// It must be alive for `'a`.
+    #[inline]
+    pub(crate) unsafe fn open<'a>(self) -> Kind<'a> {
+        // SAFETY: alive by the caller's promise, and of the kind that its level
+        // says.
+        unsafe {
+            if self.level() == 0 {
+                Kind::Leaf(self.leaf())
+            } else {
+                Kind::Inner(self.inner())
+            }
+        }
     }
 
     /// The node as a leaf.
@@ -140,7 +161,7 @@ impl Link {
     ///
     /// It must be one (level 0), and be alive for `'a`.
     #[inline]
-    pub(crate) const unsafe fn leaf<'a>(self) -> &'a Leaf {
+    const unsafe fn leaf<'a>(self) -> &'a Leaf {
         // SAFETY: this is a leaf, alive, and not written to.
         unsafe { self.0.cast().as_ref() }
     }
@@ -151,25 +172,42 @@ impl Link {
     ///
     /// It must be one (level above 0), and be alive for `'a`.
     #[inline]
-    pub(crate) const unsafe fn inner<'a>(self) -> &'a Inner {
+    const unsafe fn inner<'a>(self) -> &'a Inner {
         // SAFETY: this is an inner node, alive, and not written to.
         unsafe { self.0.cast().as_ref() }
     }
 }
 
-impl<V: Copy> Node<V> {
+/// A node of one of the two kinds.
+#[derive(Clone, Copy)]
+pub(crate) enum Kind<'a> {
+    Leaf(&'a Leaf),
+    Inner(&'a Inner),
+}
+
+impl Kind<'_> {
+    /// Whether the node must be joined with a neighbour, if it has one: for
+    /// the height of the tree to be logarithmic in the number of ranges.
+    pub(crate) const fn has_few(self) -> bool {
+        match self {
+            Self::Leaf(leaf) => leaf.len() < LEAF / 3,
+            Self::Inner(inner) => inner.len() < INNER / 3,
+        }
+    }
+}
+
+impl<V: Copy, const N: usize> Node<V, N> {
     /// Writes a complete node: `fill` is given room for the keys and the
-    /// values and must write the first `len` of both; the keys behind those it
-    /// must leave as they are.
+    /// values, and must write the first `len` of both.
     ///
     /// # Safety
     ///
-    /// `fill` must do so, and `len` must be at most [`CAPACITY`].
+    /// `fill` must do so, and `len` must be at most `N`.
     pub(crate) unsafe fn write(
         node: &mut MaybeUninit<Self>,
         level: u32,
         len: usize,
-        fill: impl FnOnce(&mut [usize], &mut [MaybeUninit<V>]),
+        fill: impl FnOnce(&mut [MaybeUninit<usize>], &mut [MaybeUninit<V>]),
     ) {
         let node = node.as_mut_ptr();
         let header = Header {
@@ -177,13 +215,15 @@ impl<V: Copy> Node<V> {
             level,
             lifetime: Lifetime::new(),
         };
-        // SAFETY: `node` may be written to all over; the two arrays are only
-        // used as such once the keys are initialised, and values may not be.
-        unsafe {
+        // SAFETY: `node` may be written to all over; until they are written,
+        // keys and values are only seen as uninitialised.
+        let (keys, values) = unsafe {
             (&raw mut (*node).header).write(header);
-            (&raw mut (*node).keys).write([usize::MAX; CAPACITY]);
-            fill(&mut (*node).keys, &mut (*node).values);
-        }
+            let keys = (&raw mut (*node).keys).cast::<[MaybeUninit<usize>; N]>();
+            (&mut *keys, &mut (*node).values)
+        };
+        fill(&mut keys[..len], &mut values[..len]);
+        keys[len..].fill(MaybeUninit::new(usize::MAX));
     }
 
     /// The number of keys that are at most `key`, which must not be
@@ -192,13 +232,13 @@ impl<V: Copy> Node<V> {
     pub(crate) fn rank(&self, key: usize) -> usize {
         let mut line = 0;
         let mut pivot = LINE - 1;
-        while pivot < CAPACITY {
+        while pivot < N {
             line += usize::from(self.keys[pivot] <= key);
             pivot += LINE;
         }
         let mut rank = line * LINE;
-        // SAFETY: there are (CAPACITY + 1) / LINE - 1 pivots, so `line` is at
-        // most that, and its last key has index CAPACITY - 1 at most.
+        // SAFETY: there are (N + 1) / LINE - 1 pivots, so `line` is at
+        // most that, and its last key has index N - 1 at most.
         let rest = unsafe { self.keys.get_unchecked(rank..rank + LINE - 1) };
         for k in rest {
             rank += usize::from(*k <= key);
@@ -209,6 +249,12 @@ impl<V: Copy> Node<V> {
     #[inline]
     const fn len(&self) -> usize {
         self.header.len as usize
+    }
+
+    /// How far above the leaves the node is.
+    #[inline]
+    pub(crate) const fn level(&self) -> u32 {
+        self.header.level
     }
 
     /// The keys, ascending.
@@ -251,7 +297,7 @@ impl<V: Copy> Node<V> {
 #[inline]
 pub(crate) unsafe fn predecessor(root: Option<Link>, key: usize) -> Option<(usize, Entry)> {
     // No range starts at the highest address, which stands for "no key".
-    let key = if key == usize::MAX { key - 1 } else { key };
+    let key = key.min(usize::MAX - 1);
     let mut node = root?;
     // SAFETY: alive by the caller's promise. The level says which kind a node
     // is, and all children of a node are of the level below. `rank` is the
@@ -259,12 +305,12 @@ pub(crate) unsafe fn predecessor(root: Option<Link>, key: usize) -> Option<(usiz
     // the last, so one less is the index of one.
     unsafe {
         for _ in 0..node.level() {
-            (*node.as_ptr()).lifetime.read();
             let inner = node.inner();
+            inner.header.lifetime.read();
             (_, node) = inner.at(inner.rank(key).checked_sub(1)?);
         }
-        (*node.as_ptr()).lifetime.read();
         let leaf = node.leaf();
+        leaf.header.lifetime.read();
         Some(leaf.at(leaf.rank(key).checked_sub(1)?))
     }
 }

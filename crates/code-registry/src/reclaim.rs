@@ -7,19 +7,18 @@ use core::ptr::NonNull;
 
 use crate::CodeObject;
 use crate::announce::{Readers, held_word};
-use crate::edit;
-use crate::node::Link;
+use crate::edit::Edit;
+use crate::heap::NodeHeap;
 use crate::sync::const_unless_loom;
 
 /// Nodes that may wait before a registration looks whether it can free some.
 /// A look costs as much as a few allocations.
-const NODES_TO_WAIT: usize = 64;
+const NODES_TO_WAIT: usize = 32;
 
 /// Things that are in no published tree any more, each with the number of the
 /// write that took it out.
 pub(crate) struct Retired {
-    /// In the order of those numbers.
-    nodes: VecDeque<(usize, Link)>,
+    nodes: NodeHeap,
     /// In the order of those numbers.
     objects: VecDeque<(usize, NonNull<dyn CodeObject>)>,
     /// Objects of `objects` that a reader held when last looked.
@@ -36,7 +35,7 @@ impl Retired {
     const_unless_loom! {
         pub(crate) fn new() -> Self {
             Self {
-                nodes: VecDeque::new(),
+                nodes: NodeHeap::new(),
                 objects: VecDeque::new(),
                 held_objects: Vec::new(),
                 held: Vec::new(),
@@ -44,9 +43,12 @@ impl Retired {
         }
     }
 
-    /// `node` was taken out by write number `version`.
-    pub(crate) fn retire_node(&mut self, version: usize, node: Link) {
-        self.nodes.push_back((version, node));
+    /// Starts write number `version`.
+    pub(crate) fn edit(&mut self, version: usize) -> Edit<'_> {
+        Edit {
+            heap: &mut self.nodes,
+            version,
+        }
     }
 
     /// `code` was taken out by write number `version`, and with it the count
@@ -62,7 +64,7 @@ impl Retired {
 
     /// Whether it is time to [`reclaim`](Self::reclaim).
     pub(crate) fn is_due(&self) -> bool {
-        self.objects() > 0 || self.nodes.len() >= NODES_TO_WAIT
+        self.objects() > 0 || self.nodes.retired() >= NODES_TO_WAIT
     }
 
     /// Frees the nodes that no reader can reach, and returns the objects that
@@ -75,14 +77,8 @@ impl Retired {
     /// out of, and what was taken out must be published (`SeqCst`).
     pub(crate) unsafe fn reclaim(&mut self, readers: &Readers) -> Vec<Arc<dyn CodeObject>> {
         let free_up_to = readers.survey(&mut self.held);
-        while let Some((_, node)) = self
-            .nodes
-            .pop_front_if(|(version, _)| *version <= free_up_to)
-        {
-            // SAFETY: made by an edit, and in no published tree. By what
-            // `survey` says no reader can reach it.
-            unsafe { edit::free(node) };
-        }
+        // SAFETY: out of every reader's reach, by what `survey` says.
+        unsafe { self.nodes.free_retired(free_up_to) };
         let mut free = Vec::new();
         let is_held = |code: &NonNull<dyn CodeObject>| {
             self.held

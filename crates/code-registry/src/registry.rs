@@ -14,7 +14,7 @@ use crate::lock::{SpinLock, SpinLockGuard};
 use crate::node::{self, Entry, Header, Link};
 use crate::reclaim::Retired;
 use crate::sync::{AtomicPtr, AtomicUsize, const_unless_loom};
-use crate::{CodeObject, RegisterError, edit};
+use crate::{CodeObject, RegisterError};
 
 /// The registry of this process or kernel.
 #[cfg(not(loom))]
@@ -139,9 +139,9 @@ impl CodeRegistry {
         let version = self.next_version(&retired);
         // SAFETY: as above.
         let root = unsafe {
-            edit::insert(root, start, Entry { end, code }, &mut |node| {
-                retired.retire_node(version, node);
-            })
+            retired
+                .edit(version)
+                .insert(root, start, Entry { end, code })
         };
         self.publish(Some(root), version);
         let free = self.reclaim_if_due(&mut retired);
@@ -154,12 +154,9 @@ impl CodeRegistry {
     fn remove(&'static self, start: VirtualAddress) {
         let mut retired = self.retired.lock();
         let version = self.next_version(&retired);
+        let root = self.root(&retired);
         // SAFETY: only writers free nodes, and this is the only one now.
-        let removed = unsafe {
-            edit::remove(self.root(&retired), start.get(), &mut |node| {
-                retired.retire_node(version, node);
-            })
-        };
+        let removed = unsafe { retired.edit(version).remove(root, start.get()) };
         debug_assert!(removed.is_some(), "a registration's range is registered");
         if let Some((root, entry)) = removed {
             self.publish(root, version);
