@@ -181,3 +181,6 @@ pub(crate) unsafe extern "C" fn detour_entry() -> ! {
         ".cfi_endproc",
     )
 }
+
+#[cfg(test)]
+mod tests;
