@@ -75,7 +75,8 @@ pub enum BrokenFrame {
     NotCanonical,
     /// Its frame record is not inside of the run's stack range.
     OutsideStack,
-    /// It is above the entry trampoline's: the chain left the run.
+    /// Its frame record reaches beyond the entry trampoline's frame pointer: the
+    /// chain left the run.
     BeyondEntry,
 }
 
@@ -142,18 +143,23 @@ impl<'m, M: ReadStack> Cursor<'m, M> {
         }
     }
 
-    /// The next frame out; `None` at the end of the run, be it at the entry
-    /// trampoline or at a [broken](Self::broken) frame pointer.
+    /// What [`next_frame`](Self::next_frame) will give, without reading
+    /// anything.
     #[inline]
-    pub fn next_frame(&mut self) -> Option<Frame> {
+    pub fn peek_frame(&mut self) -> Option<Frame> {
         let frame = self.next;
         if frame.fp == self.entry_fp || self.broken.is_some() {
             return None;
         }
-        if let Some(why) = self.check(frame.fp) {
-            self.broken = Some((frame.fp, why));
-            return None;
-        }
+        self.broken = self.check(frame.fp).map(|why| (frame.fp, why));
+        self.broken.is_none().then_some(frame)
+    }
+
+    /// The next frame out; `None` at the end of the run, be it at the entry
+    /// trampoline or at a [broken](Self::broken) frame pointer.
+    #[inline]
+    pub fn next_frame(&mut self) -> Option<Frame> {
+        let frame = self.peek_frame()?;
         // SAFETY: `check` found the record inside of the stack range and below
         // the entry frame; the rest is the duty of who made the cursor.
         let (older_fp, older_pc) = unsafe {
@@ -189,14 +195,14 @@ impl<'m, M: ReadStack> Cursor<'m, M> {
         if !is_fp_aligned(fp) {
             return Some(BrokenFrame::Misaligned);
         }
-        if fp > self.entry_fp {
+        let Some(end) = fp.checked_add(FRAME_RECORD_BYTES) else {
+            return Some(BrokenFrame::OutsideStack);
+        };
+        // The whole record: a misaligned entry frame pointer may lie inside.
+        if end > self.entry_fp {
             return Some(BrokenFrame::BeyondEntry);
         }
-        let inside = fp >= self.stack.start
-            && fp
-                .checked_add(FRAME_RECORD_BYTES)
-                .is_some_and(|end| end <= self.stack.end);
-        if !inside {
+        if fp < self.stack.start || end > self.stack.end {
             return Some(BrokenFrame::OutsideStack);
         }
         if !is_canonical(fp) {

@@ -26,7 +26,9 @@ pub enum WalkEnd {
 }
 
 /// Visits the frames of `runs` on stacks of this address space, innermost run
-/// first, innermost frame first, `limit` frames at most.
+/// first, innermost frame first, `limit` frames at most. The records of those
+/// frames are all that is read; no run is asked for after the one in which the
+/// walk ends.
 ///
 /// # Safety
 ///
@@ -58,10 +60,13 @@ pub unsafe fn walk_with<M: ReadStack>(
     for run in runs {
         // SAFETY: the caller's duty, for this run.
         let mut cursor = unsafe { Cursor::with_memory(memory, run) };
-        while let Some(frame) = cursor.next_frame() {
-            if left == 0 {
+        loop {
+            if left == 0 && cursor.peek_frame().is_some() {
                 return WalkEnd::LimitReached;
             }
+            let Some(frame) = cursor.next_frame() else {
+                break;
+            };
             left -= 1;
             if visit(frame).is_break() {
                 return WalkEnd::Stopped;

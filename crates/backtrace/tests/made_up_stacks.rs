@@ -1,0 +1,518 @@
+//! The walk over stacks that are made up: well-formed, and anything but.
+
+use std::cell::{Cell, RefCell};
+use std::ops::{ControlFlow, Range};
+
+use proptest::collection::vec;
+use proptest::prelude::*;
+use trapline_arch::VirtualAddress;
+use trapline_backtrace::{BrokenFrame, Cursor, Frame, ReadStack, Run, WalkEnd, walk_with};
+
+const WORD: usize = size_of::<usize>();
+/// Where made-up stacks start.
+const BASE: usize = 0x10_0000;
+
+fn at(address: usize) -> VirtualAddress {
+    VirtualAddress::new(address)
+}
+
+/// A stack image that notes every read, and those that it must not get.
+struct Image {
+    words: Vec<usize>,
+    allowed: Range<usize>,
+    reads: RefCell<Vec<usize>>,
+    forbidden: Cell<Option<usize>>,
+}
+
+impl Image {
+    fn new(words: Vec<usize>) -> Self {
+        let end = BASE + words.len() * WORD;
+        Self {
+            words,
+            allowed: BASE..end,
+            reads: RefCell::default(),
+            forbidden: Cell::new(None),
+        }
+    }
+
+    fn stack(&self) -> Range<VirtualAddress> {
+        at(self.allowed.start)..at(self.allowed.end)
+    }
+
+    /// The distinct addresses that were read.
+    fn read_addresses(&self) -> Vec<usize> {
+        let mut reads = self.reads.borrow().clone();
+        reads.sort_unstable();
+        reads.dedup();
+        reads
+    }
+
+    fn walk(&self, runs: Vec<Run>, limit: usize) -> (Vec<Frame>, WalkEnd) {
+        let mut frames = Vec::new();
+        // SAFETY: the image answers any read, and notes the forbidden ones.
+        let end = unsafe {
+            walk_with(self, runs, limit, |frame| {
+                frames.push(frame);
+                ControlFlow::Continue(())
+            })
+        };
+        assert_eq!(
+            self.forbidden.get(),
+            None,
+            "read outside of the stack range"
+        );
+        (frames, end)
+    }
+}
+
+// SAFETY: reads nothing but its own memory; gives 0 for everything else.
+unsafe impl ReadStack for Image {
+    unsafe fn read(&self, address: VirtualAddress) -> usize {
+        let address = address.get();
+        self.reads.borrow_mut().push(address);
+        let inside = self.allowed.contains(&address)
+            && self.allowed.contains(&(address + WORD - 1))
+            && address.is_multiple_of(WORD);
+        if !inside {
+            self.forbidden.set(Some(address));
+        }
+        self.words
+            .get(address.wrapping_sub(BASE) / WORD)
+            .copied()
+            .unwrap_or(0)
+    }
+}
+
+/// A stack with well-formed runs, and what a walk over them must find.
+#[derive(Debug)]
+struct WellFormed {
+    words: Vec<usize>,
+    /// Innermost first.
+    runs: Vec<Run>,
+    frames: Vec<Frame>,
+}
+
+/// For each run, innermost first, the sizes of its frames in words (each at
+/// least a record, a multiple of two) and the size of the host frames above it.
+fn well_formed(shape: &[(Vec<usize>, usize)]) -> WellFormed {
+    let mut words = Vec::new();
+    let mut runs = Vec::new();
+    let mut frames = Vec::new();
+    let mut pc = 0x4000;
+    let mut next_pc = || {
+        pc += 4;
+        pc
+    };
+    for (sizes, host) in shape {
+        let mut frame = Frame {
+            pc: at(next_pc()),
+            fp: at(BASE + words.len() * WORD),
+        };
+        let (start_pc, start_fp) = (frame.pc, frame.fp);
+        for size in sizes {
+            frames.push(frame);
+            let older_fp = frame.fp.get() + size * WORD;
+            let older_pc = next_pc();
+            words.push(older_fp);
+            words.push(older_pc);
+            words.extend((2..*size).map(|_| usize::MAX));
+            frame = Frame {
+                pc: at(older_pc),
+                fp: at(older_fp),
+            };
+        }
+        runs.push(Run {
+            pc: start_pc,
+            fp: start_fp,
+            entry_fp: frame.fp,
+            stack: at(BASE)..at(0),
+        });
+        // The entry trampoline's record and the host's frames: not to be read.
+        words.extend([0xbad0, 0xbad1]);
+        words.extend((0..*host).map(|_| 0xbad2));
+    }
+    let end = at(BASE + words.len() * WORD);
+    for run in &mut runs {
+        run.stack.end = end;
+    }
+    WellFormed {
+        words,
+        runs,
+        frames,
+    }
+}
+
+fn shapes() -> impl Strategy<Value = Vec<(Vec<usize>, usize)>> {
+    let sizes = vec((1..6_usize).prop_map(|pairs| pairs * 2), 0..20);
+    let host = (0..4_usize).prop_map(|pairs| pairs * 2);
+    vec((sizes, host), 0..6)
+}
+
+proptest! {
+    #[test]
+    fn well_formed_runs_are_reported_completely_innermost_first_each_frame_once(shape in shapes()) {
+        let stack = well_formed(&shape);
+        let image = Image::new(stack.words);
+        let (frames, end) = image.walk(stack.runs, usize::MAX);
+        prop_assert_eq!(&frames, &stack.frames);
+        prop_assert_eq!(end, WalkEnd::Complete);
+        // Each record once, and nothing else.
+        prop_assert_eq!(image.reads.borrow().len(), 2 * frames.len());
+        let records: Vec<usize> = frames
+            .iter()
+            .flat_map(|frame| [frame.fp.get(), frame.fp.get() + WORD])
+            .collect();
+        prop_assert_eq!(image.read_addresses(), records);
+    }
+
+    #[test]
+    fn the_limit_applies_while_walking(shape in shapes(), limit in 0..60_usize) {
+        let stack = well_formed(&shape);
+        let image = Image::new(stack.words);
+        let (frames, end) = image.walk(stack.runs, limit);
+        let expected = &stack.frames[..limit.min(stack.frames.len())];
+        prop_assert_eq!(&frames[..], expected);
+        prop_assert_eq!(end == WalkEnd::LimitReached, limit < stack.frames.len());
+        prop_assert_eq!(end == WalkEnd::Complete, limit >= stack.frames.len());
+        // Nothing of a frame beyond the limit is read.
+        prop_assert_eq!(image.reads.borrow().len(), 2 * frames.len());
+    }
+
+    #[test]
+    fn a_visitor_that_breaks_off_is_asked_no_more(shape in shapes(), after in 1..40_usize) {
+        let stack = well_formed(&shape);
+        let image = Image::new(stack.words);
+        let mut visited = 0;
+        // SAFETY: the image answers any read.
+        let end = unsafe {
+            walk_with(&image, stack.runs, usize::MAX, |_| {
+                visited += 1;
+                if visited == after { ControlFlow::Break(()) } else { ControlFlow::Continue(()) }
+            })
+        };
+        let there = stack.frames.len();
+        prop_assert_eq!(visited, after.min(there));
+        prop_assert_eq!(end == WalkEnd::Stopped, after <= there);
+    }
+}
+
+/// Words that lead a careless walker astray.
+fn garbage_word(words: usize) -> impl Strategy<Value = usize> {
+    let size = words * WORD;
+    prop_oneof![
+        // Aligned, inside.
+        8 => (0..words / 2).prop_map(|i| BASE + i * 16),
+        // Inside, any alignment.
+        2 => (0..size).prop_map(|i| BASE + i),
+        // Around the ends.
+        2 => (0..64_usize).prop_map(move |i| BASE + size - 32 + i),
+        2 => (0..64_usize).prop_map(move |i| BASE - 32 + i),
+        // Null, non-canonical, the end of the address space.
+        1 => Just(0),
+        1 => Just(usize::MAX),
+        1 => Just(usize::MAX - 15),
+        1 => Just(1 << 62),
+        1 => any::<usize>(),
+    ]
+}
+
+#[derive(Debug)]
+struct Garbage {
+    words: Vec<usize>,
+    run: Run,
+}
+
+fn garbage() -> impl Strategy<Value = Garbage> {
+    (2..40_usize).prop_flat_map(|pairs| {
+        let words = pairs * 2;
+        let word = || garbage_word(words);
+        (
+            vec(word(), words),
+            word(),
+            word(),
+            word(),
+            0..words,
+            0..words,
+        )
+            .prop_map(move |(memory, pc, fp, entry_fp, from, to)| Garbage {
+                words: memory,
+                run: Run {
+                    pc: at(pc),
+                    fp: at(fp),
+                    entry_fp: at(entry_fp),
+                    // Any part of it, whole words or not, empty as well.
+                    stack: at(BASE + from * WORD)..at(BASE + to * WORD + to % 3),
+                },
+            })
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(5_000))]
+
+    #[test]
+    fn no_garbage_makes_the_walk_panic_read_outside_or_go_on_for_ever(garbage in garbage()) {
+        let Garbage { words, run } = garbage;
+        let mut image = Image::new(words);
+        image.allowed = run.stack.start.get()..run.stack.end.get();
+        let most = image.words.len();
+        let entry_fp = run.entry_fp;
+        let start = Frame { pc: run.pc, fp: run.fp };
+
+        // The image notes reads outside of the range; `walk` asserts.
+        let (frames, end) = image.walk(vec![run.clone()], usize::MAX);
+
+        prop_assert!(frames.len() <= most);
+        prop_assert!(frames.windows(2).all(|pair| pair[0].fp < pair[1].fp), "fps rise");
+        prop_assert!(frames.iter().all(|frame| frame.fp < entry_fp && frame.fp.is_aligned_to(16)));
+        prop_assert!(frames.first().is_none_or(|frame| *frame == start));
+        prop_assert!(image.read_addresses().iter().all(|address| address + WORD <= entry_fp.get()));
+        prop_assert_eq!(image.reads.borrow().len(), 2 * frames.len());
+        // It says why it ended: at the entry frame, or at a frame pointer that
+        // really is in the chain and really is bad.
+        let last = frames.last().map_or(run.fp, |frame| {
+            at(image.words[(frame.fp.get() - BASE) / WORD])
+        });
+        match end {
+            WalkEnd::Complete => prop_assert_eq!(last, entry_fp),
+            WalkEnd::Broken { fp, why } => {
+                prop_assert_eq!(fp, last);
+                let really = match why {
+                    BrokenFrame::NotRising => frames.last().is_some_and(|frame| fp <= frame.fp),
+                    BrokenFrame::Misaligned => !fp.is_aligned_to(16),
+                    BrokenFrame::BeyondEntry => fp.checked_add(16).is_none_or(|end| end > entry_fp),
+                    BrokenFrame::OutsideStack => {
+                        fp < run.stack.start
+                            || fp.checked_add(16).is_none_or(|end| end > run.stack.end)
+                    }
+                    BrokenFrame::NotCanonical => true,
+                    _ => false,
+                };
+                prop_assert!(really, "{:?}", why);
+            }
+            WalkEnd::Stopped | WalkEnd::LimitReached => prop_assert!(false, "{:?}", end),
+        }
+    }
+
+    #[test]
+    fn a_cursor_gives_the_same_frames_as_a_walk(garbage in garbage()) {
+        let Garbage { words, run } = garbage;
+        let image = Image::new(words);
+        let (frames, end) = image.walk(vec![run.clone()], usize::MAX);
+        // SAFETY: the image answers any read.
+        let mut cursor = unsafe { Cursor::with_memory(&image, run) };
+        for frame in frames {
+            prop_assert_eq!(cursor.peek_frame(), Some(frame));
+            prop_assert_eq!(cursor.peek_frame(), Some(frame));
+            prop_assert_eq!(cursor.next_frame(), Some(frame));
+        }
+        // At the end for good.
+        for _ in 0..3 {
+            prop_assert_eq!(cursor.peek_frame(), None);
+            prop_assert_eq!(cursor.next_frame(), None);
+            prop_assert_eq!(cursor.next(), None);
+        }
+        match end {
+            WalkEnd::Broken { fp, why } => prop_assert_eq!(cursor.broken(), Some((fp, why))),
+            _ => prop_assert_eq!(cursor.broken(), None),
+        }
+    }
+}
+
+/// Regression: in an earlier system the trap's own frame came first from the
+/// trap's registers and then once more from the walk.
+#[test]
+fn the_innermost_frame_is_not_reported_twice() {
+    let stack = well_formed(&[(vec![2, 4, 2], 0)]);
+    let image = Image::new(stack.words);
+    let (frames, _) = image.walk(stack.runs, usize::MAX);
+    assert_eq!(frames.len(), 3);
+    assert_eq!(
+        frames.iter().filter(|frame| frame.fp == at(BASE)).count(),
+        1
+    );
+    assert_eq!(frames, stack.frames);
+}
+
+#[test]
+fn a_run_of_no_frames_is_passed_over_and_nothing_of_it_is_read() {
+    // Its frame pointers may be anything, then.
+    let nowhere = Run {
+        pc: at(7),
+        fp: at(0x33),
+        entry_fp: at(0x33),
+        stack: at(0)..at(0),
+    };
+    let stack = well_formed(&[(vec![2], 0), (vec![], 4), (vec![2, 2], 0)]);
+    let image = Image::new(stack.words);
+    let mut runs = stack.runs;
+    runs.insert(0, nowhere.clone());
+    runs.push(nowhere);
+    let (frames, end) = image.walk(runs, usize::MAX);
+    assert_eq!(frames, stack.frames);
+    assert_eq!(end, WalkEnd::Complete);
+}
+
+#[test]
+fn no_runs_are_a_complete_walk_of_no_frames() {
+    let image = Image::new(vec![]);
+    assert_eq!(image.walk(vec![], usize::MAX), (vec![], WalkEnd::Complete));
+    assert_eq!(image.walk(vec![], 0), (vec![], WalkEnd::Complete));
+}
+
+/// Two frames at `BASE` and `BASE + 16`, entered from `BASE + 48`, with the
+/// second one's link replaced.
+fn with_second_link(link: usize) -> (Vec<Frame>, WalkEnd, Image) {
+    let image = Image::new(vec![BASE + 16, 0xa, link, 0xb, 0, 0, 0, 0, 0, 0]);
+    let run = Run {
+        pc: at(0x9),
+        fp: at(BASE),
+        entry_fp: at(BASE + 48),
+        stack: image.stack(),
+    };
+    let (frames, end) = image.walk(vec![run], usize::MAX);
+    (frames, end, image)
+}
+
+#[test]
+fn a_broken_link_ends_the_walk_after_the_frame_that_has_it_and_says_why() {
+    for (link, why) in [
+        (BASE + 16, BrokenFrame::NotRising),
+        (BASE, BrokenFrame::NotRising),
+        (BASE - 16, BrokenFrame::NotRising),
+        (0, BrokenFrame::NotRising),
+        (BASE + 24, BrokenFrame::Misaligned),
+        (BASE + 33, BrokenFrame::Misaligned),
+        (BASE + 64, BrokenFrame::BeyondEntry),
+        (1 << 62, BrokenFrame::BeyondEntry),
+        (usize::MAX - 15, BrokenFrame::OutsideStack),
+    ] {
+        let (frames, end, _) = with_second_link(link);
+        assert_eq!(frames.len(), 2, "{link:#x}");
+        assert_eq!(end, WalkEnd::Broken { fp: at(link), why }, "{link:#x}");
+    }
+    let (frames, end, _) = with_second_link(BASE + 48);
+    assert_eq!((frames.len(), end), (2, WalkEnd::Complete));
+}
+
+#[test]
+fn a_frame_record_that_is_not_wholly_inside_of_the_stack_is_not_read() {
+    let image = Image::new(vec![0; 8]);
+    for (start, end) in [
+        (BASE + 16, BASE + 64),
+        (BASE, BASE + 15),
+        (BASE, BASE + 8),
+        (BASE, BASE),
+    ] {
+        let run = Run {
+            pc: at(1),
+            fp: at(BASE),
+            entry_fp: at(BASE + 64),
+            stack: at(start)..at(end),
+        };
+        let (frames, end) = image.walk(vec![run], usize::MAX);
+        assert_eq!(frames, []);
+        assert_eq!(
+            end,
+            WalkEnd::Broken {
+                fp: at(BASE),
+                why: BrokenFrame::OutsideStack
+            }
+        );
+    }
+    assert_eq!(image.read_addresses(), []);
+}
+
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_frame_pointer_that_no_paging_hardware_takes_is_not_followed() {
+    let image = Image::new(vec![]);
+    let fp = at(1 << 60);
+    let run = Run {
+        pc: at(1),
+        fp,
+        entry_fp: at(usize::MAX),
+        stack: at(0)..at(usize::MAX),
+    };
+    let (frames, end) = image.walk(vec![run], usize::MAX);
+    assert_eq!(frames, []);
+    let why = BrokenFrame::NotCanonical;
+    assert_eq!(end, WalkEnd::Broken { fp, why });
+    assert_eq!(image.read_addresses(), []);
+}
+
+#[test]
+fn a_chain_in_circles_ends() {
+    let image = Image::new(vec![BASE + 32, 1, 0, 0, BASE, 2, 0, 0]);
+    let run = Run {
+        pc: at(1),
+        fp: at(BASE),
+        entry_fp: at(BASE + 64),
+        stack: image.stack(),
+    };
+    let (frames, end) = image.walk(vec![run], usize::MAX);
+    assert_eq!(frames.len(), 2);
+    let (fp, why) = (at(BASE), BrokenFrame::NotRising);
+    assert_eq!(end, WalkEnd::Broken { fp, why });
+}
+
+#[test]
+fn a_broken_run_ends_the_walk_and_older_runs_are_not_asked_for() {
+    let image = Image::new(vec![0; 8]);
+    let broken = Run {
+        pc: at(1),
+        fp: at(BASE + 1),
+        entry_fp: at(BASE + 64),
+        stack: image.stack(),
+    };
+    let asked = Cell::new(0);
+    let runs = std::iter::repeat_with(|| {
+        asked.set(asked.get() + 1);
+        broken.clone()
+    });
+    // SAFETY: the image answers any read.
+    let end = unsafe { walk_with(&image, runs, usize::MAX, |_| ControlFlow::Continue(())) };
+    assert!(matches!(end, WalkEnd::Broken { .. }));
+    assert_eq!(asked.get(), 1);
+}
+
+#[test]
+fn a_run_beyond_the_limit_is_not_asked_for() {
+    let stack = well_formed(&[(vec![2, 2, 2], 0), (vec![2], 0)]);
+    let image = Image::new(stack.words);
+    let asked = Cell::new(0);
+    let runs = stack
+        .runs
+        .into_iter()
+        .inspect(|_| asked.set(asked.get() + 1));
+    // SAFETY: the image answers any read.
+    let end = unsafe { walk_with(&image, runs, 2, |_| ControlFlow::Continue(())) };
+    assert_eq!(end, WalkEnd::LimitReached);
+    assert_eq!(asked.get(), 1);
+}
+
+#[test]
+fn reasons_read_as_sentences() {
+    for (why, text) in [
+        (
+            BrokenFrame::NotRising,
+            "frame pointer is not above its callee's",
+        ),
+        (BrokenFrame::Misaligned, "frame pointer is misaligned"),
+        (
+            BrokenFrame::NotCanonical,
+            "frame pointer is not a canonical address",
+        ),
+        (
+            BrokenFrame::OutsideStack,
+            "frame record is outside of the stack",
+        ),
+        (
+            BrokenFrame::BeyondEntry,
+            "frame pointer is beyond the entry frame",
+        ),
+    ] {
+        assert_eq!(why.to_string(), text);
+        let _: &dyn std::error::Error = &why;
+    }
+}
