@@ -1,4 +1,145 @@
-//! x
+//! Hosted trap handling: POSIX signals become traps of guests, and everything
+//! else that a signal may be stays what it is.
+//!
+//! WebAssembly compilers leave many checks to the hardware: a load beyond the
+//! end of a memory meets a guard page, a division by zero the divider,
+//! `unreachable` an instruction that does not exist. In a process all of these
+//! arrive as signals. This crate installs handlers for `SIGSEGV`, `SIGBUS`,
+//! `SIGILL` and `SIGFPE` that ask
+//! [`handle_wasm_exception`](trapline_activation::handle_wasm_exception) what a
+//! signal means, and carry out the answer.
+//!
+//! # How to use it
+//!
+//! [`ensure_installed`] once, and [`prepare_thread`] on every thread, before
+//! entering guests whose traps are hardware traps. Both cost a few instructions
+//! after the first time, so they can stand in front of every entry.
+//!
+//! ```
+//! # fn enter_the_guest() {}
+//! fn call_guest() -> Result<(), Box<dyn std::error::Error>> {
+//!     trapline_signal::ensure_installed()?;
+//!     trapline_signal::prepare_thread()?;
+//!     // trapline_activation::catch_traps(&store, |caller| …): a trap in there
+//!     // comes back as an `Err`.
+//!     enter_the_guest();
+//!     Ok(())
+//! }
+//!
+//! call_guest().unwrap();
+//! ```
+//!
+//! A library that wants to leave the process as it found it uses [`install`]
+//! instead, and [`SignalHandlers::uninstall`] at its end:
+//!
+//! ```
+//! let handlers = trapline_signal::install()?;
+//! // … guests …
+//! if let Err(refused) = handlers.uninstall() {
+//!     // For example: "cannot uninstall the signal handlers: SIGSEGV goes to the
+//!     // handler at 0x7f12a0c01230 (on_crash + 0x0 in /usr/lib/libreport.so)".
+//!     eprintln!("{refused}");
+//! }
+//! # Ok::<(), trapline_signal::InstallError>(())
+//! ```
+//!
+//! # The way of a signal
+//!
+//! ```text
+//!   an instruction faults              somebody calls kill(2)
+//!            │ si_code > 0                      │ si_code ≤ 0
+//!            ▼                                  │
+//!   the kernel pushes the registers on the thread's alternate stack
+//!            │                                  │
+//!            ▼                                  │
+//!   the fault was on that stack: ──── yes ──────┤
+//!   in a handler?                               │
+//!            │ no                               │
+//!            ▼                                  │
+//!   handle_wasm_exception:                      │
+//!   registered code?                            │
+//!   an entry in its trap table  ──── no ────────┤
+//!   for just this instruction?                  │
+//!   of a guest on this stack?                   │
+//!            │ yes                              ▼
+//!            │                        forwarded: what would have
+//!            │                        happened without us happens
+//!            │
+//!            ├─► Retry: the store repaired the cause.
+//!            │      Return; the instruction runs again.
+//!            ├─► Resume: it is a trap.
+//!            │      Write pc, sp, fp and payload into the interrupted
+//!            │      context, return; the guest is left in normal context.
+//!            └─► SandboxEscape: the address is in none of its memories.
+//!                   Say so on standard error, abort().
+//! ```
+//!
+//! So a bug of the host is never taken for a trap: a wild pointer in a host
+//! function that a guest called, in a handler of ours, or in any other code kills
+//! the process by its own signal, at its own instruction, with nothing on standard
+//! error that we wrote.
+//!
+//! # Forwarding
+//!
+//! Whoever had a handler before us still has it: it is called for all that is
+//! no trap, with the arguments that the kernel gave us, with the signals
+//! blocked that it asked for, and one time only if it asked for that. The
+//! default action is taken where it stood; a signal that was ignored stays
+//! ignored, unless the processor raised it, when the kernel would not have
+//! ignored it either. System calls that a sent signal interrupts are restarted
+//! if they would have been.
+//!
+//! What is not as without us, because a process cannot do it:
+//!
+//! * A handler that was installed without `SA_ONSTACK` runs on the alternate
+//!   stack, not on the interrupted code's. There are at least 256 KiB for it (if
+//!   the thread was prepared, and the stack is ours).
+//! * A signal that is in a handler's mask and arrives during the few instructions
+//!   for which our handler runs before it, is delivered before it.
+//! * Programs that are started with `exec` inherit which signals are ignored, but
+//!   no handlers: where a signal was ignored before us, it has its default action
+//!   in them.
+//! * The handler of the Rust standard library, which tells overflows of stacks
+//!   from other faults of `SIGSEGV` and `SIGBUS`, steps aside after the first signal that is none,
+//!   *for good*: it installs the default action, in place of us. That is without
+//!   consequence after a fault, which then kills the process; but after somebody
+//!   sent one of these with `kill`, which the process survives, the
+//!   next trap of a guest kills it. Set the default action (or a handler
+//!   of your own) before [`install`], if that can happen.
+//!
+//! # Rules for embedders
+//!
+//! * **Install last.** Who installs handlers after us gets signals before us, and
+//!   must forward what it does not know: with the arguments that it got, and
+//!   with `SA_SIGINFO` and `SA_ONSTACK` among its own flags. [`SignalHandlers::on_top`]
+//!   tells who is there. Crash reporters that end the process at the first
+//!   `SIGSEGV` have to be installed before us.
+//! * **Do not block** the four signals on threads that run guests: the kernel
+//!   kills a process whose fault cannot be delivered.
+//! * **Leave address 0 unmapped** (Linux does by itself): compiled code reads it on
+//!   purpose, for null references.
+//! * **Enter no guest on a signal stack**, that is, from a signal handler. Its
+//!   faults are taken for faults of the handler.
+//! * **Do not unload** a library that contains this crate while it is installed
+//!   or while a prepared thread lives.
+//! * **Go programs** that contain a guest's host (cgo): the Go runtime installs its
+//!   handlers when it starts, so ours are on top, and forward; they have
+//!   `SA_ONSTACK`, which Go demands. The signal stack of a Go thread is smaller
+//!   than what we want, so the thread gets one of ours; Go finds its way on
+//!   foreign signal stacks. A Go library in a host of another language (`c-shared`, `c-archive`)
+//!   forwards to us what did not happen in Go code: load it when you like.
+//! * **Java programs** (JNI): the virtual machine uses `SIGSEGV` for its own checks
+//!   and gets them from us, since it was there first. It complains about foreign
+//!   handlers under `-Xcheck:jni`; preload `libjsig.so` to have it chain
+//!   installations by itself.
+//! * **Debuggers** stop at each trap first. In gdb: `handle SIGSEGV SIGILL SIGFPE
+//!   SIGBUS nostop noprint pass`.
+//!
+//! # Platforms
+//!
+//! Linux on x86_64, aarch64, riscv64 and s390x; on other targets the crate is
+//! empty. What depends on the instruction set is in one file each, in
+//! `src/regs`.
 
 cfg_if::cfg_if! {
     if #[cfg(all(
@@ -23,3 +164,7 @@ cfg_if::cfg_if! {
         };
     }
 }
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadmeExamples;

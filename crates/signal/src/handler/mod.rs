@@ -17,9 +17,9 @@
 //!   async-signal-safe, and `trapline_activation::handle_wasm_exception`, which
 //!   has the same rule.
 //!
-//! New code here keeps to it, and brings no new dependency. The test
-//! `tests/no_allocation.rs` stops the process if anything allocates on a signal
-//! stack.
+//! New code here keeps to it, and brings no new dependency. The tests in
+//! `tests/hosted` have an allocator that stops the process if anything allocates
+//! or frees on a signal stack.
 
 mod escape;
 mod forward;

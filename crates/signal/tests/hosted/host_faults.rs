@@ -98,3 +98,21 @@ fn a_signal_that_somebody_sends_to_the_process_kills() {
         .died_silently_of(signal);
     }
 }
+
+#[test]
+fn a_signal_that_somebody_sends_meets_the_handler_of_the_standard_library_as_without_us() {
+    // It has one for SIGSEGV and SIGBUS, which lets the first one pass and takes
+    // the default action for the next.
+    for with_us in [0, 1] {
+        in_child!(with_us, |with_us| {
+            if with_us != 0 {
+                let _handlers = install().unwrap();
+                prepare_thread().unwrap();
+            }
+            os::send_to_self(libc::SIGBUS);
+            say("armed");
+            os::send_to_self(libc::SIGBUS);
+        })
+        .died_silently_of(libc::SIGBUS);
+    }
+}
