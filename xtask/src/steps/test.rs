@@ -30,6 +30,9 @@ fn run(context: &Context) -> Result<Report> {
 
 /// Runs a `cargo test`, passes its output on as it comes, and adds up its result lines.
 pub(crate) fn run_counted(command: Cmd<'_>) -> Result<TestCounts> {
+    // A backtrace of the host for each of thousands of errors would take
+    // minutes, and nothing here looks at one.
+    let command = command.env("RUST_LIB_BACKTRACE", "0");
     let shown = command.to_string();
     eprintln!("$ {shown}");
     let mut child = Command::from(command).stdout(Stdio::piped()).spawn()?;
