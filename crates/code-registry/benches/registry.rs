@@ -147,9 +147,12 @@ impl Table for CodeRegistry {
     }
 }
 
-/// The usual thing: ends of ranges to starts and code, under a lock.
+/// The usual thing: a map under a lock.
 #[derive(Default)]
-struct LockedMap(RwLock<BTreeMap<usize, (usize, Arc<dyn CodeObject>)>>);
+struct LockedMap(RwLock<Ranges>);
+
+/// Starts and code, by the ends of the ranges.
+type Ranges = BTreeMap<usize, (usize, Arc<dyn CodeObject>)>;
 
 struct LockedMapRegistration(&'static LockedMap, usize);
 

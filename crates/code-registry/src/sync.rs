@@ -32,25 +32,25 @@ pub(crate) fn seq_cst_accesses_are_ordered() {
 }
 
 /// One turn of a loop that waits for another thread; `turn` counts from 0.
+#[cfg(not(loom))]
 #[inline]
 pub(crate) fn wait_turn(turn: u32) {
-    #[cfg(loom)]
-    {
-        let _ = turn;
-        loom::thread::yield_now();
+    /// Whoever holds the lock holds it for about a microsecond, unless the
+    /// operating system took its CPU away.
+    #[cfg(feature = "std")]
+    const TURNS_BEFORE_YIELD: u32 = 128;
+    #[cfg(feature = "std")]
+    if turn >= TURNS_BEFORE_YIELD {
+        return std::thread::yield_now();
     }
-    #[cfg(not(loom))]
-    {
-        /// Whoever holds the lock holds it for less than a microsecond, unless
-        /// the operating system took its CPU away.
-        const TURNS_BEFORE_YIELD: u32 = 128;
-        if cfg!(feature = "std") && turn >= TURNS_BEFORE_YIELD {
-            #[cfg(feature = "std")]
-            std::thread::yield_now();
-        } else {
-            core::hint::spin_loop();
-        }
-    }
+    let _ = turn;
+    core::hint::spin_loop();
+}
+
+/// One turn of a loop that waits for another thread: lets it run.
+#[cfg(loom)]
+pub(crate) fn wait_turn(_turn: u32) {
+    loom::thread::yield_now();
 }
 
 /// Lets the model checker see each read of a node and the moment it is freed:

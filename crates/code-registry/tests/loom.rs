@@ -285,3 +285,25 @@ fn two_readers_in_one_stripe_are_both_waited_for() {
         assert_eq!(world.drops(), 1);
     });
 }
+
+#[test]
+fn what_earlier_readers_of_a_slot_did_is_over_when_a_later_one_is_seen() {
+    model(|| {
+        let world = World::new();
+        let _other = world.register(64..80);
+        let registration = world.register(16..32);
+        let readers = [20, 64].map(|pc| {
+            let world = world.clone();
+            thread::spawn(move || {
+                let found = world.look(pc);
+                assert!(found.is_some() || pc == 20);
+            })
+        });
+        drop(registration);
+        for reader in readers {
+            reader.join().unwrap();
+        }
+        assert_eq!(world.registry.reclaim(), 0);
+        assert_eq!(world.drops(), 1);
+    });
+}

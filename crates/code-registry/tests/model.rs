@@ -102,7 +102,7 @@ fn check(
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(64))]
+    #![proptest_config(ProptestConfig::with_cases(32))]
 
     #[test]
     fn few_ranges_behave_as_in_a_map(steps in steps(64, 200)) {
@@ -110,7 +110,7 @@ proptest! {
     }
 
     #[test]
-    fn many_ranges_behave_as_in_a_map(steps in steps(20_000, 6_000)) {
+    fn many_ranges_behave_as_in_a_map(steps in steps(8_000, 4_000)) {
         agree(steps)?;
     }
 }

@@ -35,16 +35,17 @@ impl Code {
         })
     }
 
+    /// Whether this has not been dropped, and contains `pc`.
+    pub(crate) fn is_alive_with(&self, pc: usize) -> bool {
+        self.canary.load(SeqCst) == ALIVE ^ self.start ^ self.end
+            && (self.start..self.end).contains(&pc)
+    }
+
     /// Fails if this has been dropped, or does not contain `pc`.
     pub(crate) fn assert_alive_with(&self, pc: usize) {
-        assert_eq!(
-            self.canary.load(SeqCst),
-            ALIVE ^ self.start ^ self.end,
-            "the object is dead"
-        );
         assert!(
-            (self.start..self.end).contains(&pc),
-            "{pc:#x} is not in {:#x}..{:#x}",
+            self.is_alive_with(pc),
+            "dead, or {pc:#x} is not in {:#x}..{:#x}",
             self.start,
             self.end
         );
