@@ -2,7 +2,7 @@
 //!
 //! **Reached from signal and exception handlers: no allocation, no free, no
 //! lock, no formatting, no thread-local, no panic in this module**, but for
-//! [`Readers::survey`], which writers call.
+//! [`Readers::survey`], which only writers call.
 //!
 //! # Slots
 //!
@@ -17,15 +17,71 @@
 //!                      at this address
 //! ```
 //!
-//! Slots lie in stripes of one cache line each. Which stripe a reader takes is
-//! decided by the address of its stack, which needs no thread-local: threads,
-//! and CPUs with an exception stack each, mostly have different ones, so that
-//! they don't take a cache line from each other. Two that share a stripe are
-//! slower, not wrong. A reader that finds its first slot taken (by a guard
-//! that the same thread keeps, or by the lookup that a signal interrupted) tries the other slots,
-//! at most all of them once. Then it adds itself to the stripe's counter of
-//! anonymous readers, which say nothing of what they read: nothing is freed
-//! while there is one of those.
+//! Slots lie in stripes of one cache line each. Which stripe a reader starts
+//! with is decided by the address of its stack, which needs no thread-local:
+//! threads, and CPUs with an exception stack each, mostly have different ones,
+//! so that they don't take a cache line from each other. Two that share a
+//! stripe are slower, not wrong. A reader that finds its first slot taken (by
+//! a guard that the same thread keeps, or by the lookup that a signal
+//! interrupted) tries all others in turn. If they are taken too, it adds
+//! itself to a counter of anonymous readers, which says nothing of what
+//! they read: nothing is freed while there is one of those.
+//!
+//! So a reader makes a bounded number of steps, whatever others do. One that
+//! is suspended while it holds an object delays the end of this object only;
+//! one that is suspended in the few nanoseconds of its search, or anonymous,
+//! delays all that is taken out meanwhile. Writers never wait for it.
+//!
+//! # Why nothing is freed too early
+//!
+//! Writers are serialised by a lock. Write number `k` takes things out: nodes,
+//! perhaps an object. It stores the new root (`SeqCst`, call it `Rk`), then
+//! its number (`Release`). Things that were taken out are in no tree published
+//! by `Rk` or later, since nodes are never linked twice, and each registration
+//! has its own count of its object. A survey that decides on them comes after
+//! `Rk`, in the same writer or, through the lock, in a later one; call its
+//! load of a slot `D` (`SeqCst`).
+//!
+//! A reader in this order
+//!
+//! 1. loads a write's number `v` (`Acquire`),
+//! 2. announces `searching(v)` by an exchange for 0 (`SeqCst`),
+//! 3. loads the root (`SeqCst`), that of write number `w`,
+//! 4. reads nodes,
+//! 5. stores `holding(p)`, or 0 if it found nothing (`Release`),
+//! 6. uses the object at `p`,
+//! 7. stores 0 (`Release`).
+//!
+//! *`v` is at most `w`*: 1 reads what write `v` stored after `Rv`, so `Rv`
+//! happens before 3, which reads `Rv` or something later.
+//!
+//! *If `w < k`, then `D` reads what 2 wrote, or something later*: otherwise, in
+//! the one order of all `SeqCst` accesses, `Rk` is before `D`, `D` before 2,
+//! and 2 before 3, so 3 reads `Rk` or something later, that is `w >= k`.
+//!
+//! Let the reader have reached something that write `k` took out, so `w < k`.
+//! By what `D` reads:
+//!
+//! - `searching(v)`: it is not freed, as the survey only allows to free what
+//!   writes up to `v` took out, and `v <= w < k`.
+//! - `holding(p)`: the object at `p` is not freed. All else the reader read in
+//!   4, before 5, and `D` (an acquire) reads 5: those reads happen before the
+//!   freeing.
+//! - this reader's 0: the same holds for all that the reader read.
+//! - a word of a reader that had the slot later: its exchange (an acquire too)
+//!   read the 0 that its predecessor in this slot stored, and so on back to
+//!   this reader's 0. Again all of its reads happen before the freeing.
+//!
+//! An anonymous reader adds to its counter (`SeqCst`) in place of 2, leaves out
+//! 5, and subtracts (`Release`) in 7. As above, if it reached something taken
+//! out, then the survey reads its addition or a later modification. If the
+//! survey reads 0 nevertheless, then the subtraction, too, is among those
+//! before; as all modifications are read-modify-writes, the survey's load
+//! acquires from each subtraction. If it does not read 0, nothing is freed.
+//!
+//! Each slot is argued for by itself, so it does not matter that a survey
+//! reads them one after the other. tests/loom.rs checks the same by brute
+//! force.
 
 use core::sync::atomic::Ordering::{Relaxed, Release, SeqCst};
 
@@ -33,7 +89,7 @@ use alloc::vec::Vec;
 
 use crate::sync::{self, AtomicUsize, const_unless_loom};
 
-/// Number of stripes, a power of two: more than most machines have CPUs.
+/// Number of stripes: more than most machines have CPUs. A power of two.
 const STRIPES: usize = if cfg!(loom) { 1 } else { 64 };
 
 /// Slots in a stripe; with the counter they fill a cache line.
@@ -82,6 +138,9 @@ struct Stripe {
 const _: () = assert!(size_of::<[AtomicUsize; SLOTS]>() + size_of::<AtomicUsize>() <= 64);
 const _: () = assert!(STRIPES.is_power_of_two());
 
+// The numbers of writes are one bit shorter than a word, and never wrap.
+const _: () = assert!(usize::BITS >= 64, "every supported ISA has 64 bits");
+
 impl Stripe {
     const_unless_loom! {
         fn new() -> Self {
@@ -129,8 +188,8 @@ impl Readers {
     /// Announces a search of what write number `version`, read from the
     /// registry just now, or a later one published.
     ///
-    /// Until the announcement is dropped or turned into a holding one, nothing
-    /// is freed that is reachable from a root loaded (`SeqCst`) after this.
+    /// Until the announcement is dropped, or turned into a holding one, nothing
+    /// is freed that can be reached from a root loaded (`SeqCst`) after this.
     #[inline]
     pub(crate) fn announce(&'static self, version: usize) -> Announcement {
         let announced = word::searching(version);
@@ -162,12 +221,12 @@ impl Readers {
         Place::Anonymous(anonymous)
     }
 
-    /// Reads all announcements, and says what may be freed: what was unlinked
-    /// by a write with a number up to the returned one, but for the objects
-    /// whose [`held_word`] is in `held` afterwards.
+    /// Reads all announcements, and says what may be freed: what was taken out
+    /// by writes up to the returned number, but for the objects whose
+    /// [`held_word`] is in `held` afterwards.
     ///
-    /// Everything else that a reader may still read was unlinked by a later
-    /// write. For writers, after they published what they unlinked (`SeqCst`).
+    /// For writers, after they stored the root (`SeqCst`) without the things
+    /// that are to be freed.
     pub(crate) fn survey(&self, held: &mut Vec<usize>) -> usize {
         sync::seq_cst_accesses_are_ordered();
         held.clear();
@@ -193,11 +252,7 @@ impl Readers {
     }
 }
 
-/// Announces in this slot if it is free.
-///
-/// `SeqCst` for the order with the load of the root that follows; it is also
-/// an acquire, so that what the slot's previous reader read is read before
-/// whatever its next reader's words let a writer free.
+/// Announces in this slot if it is free: step 2 above.
 #[inline]
 fn take(slot: &AtomicUsize, announced: usize) -> bool {
     slot.compare_exchange(word::FREE, announced, SeqCst, Relaxed)
@@ -222,13 +277,12 @@ pub(crate) const fn held_word(address: usize) -> usize {
 }
 
 impl Announcement {
-    /// From now on only the object at `address` is kept, which this reader
-    /// found under its announcement.
+    /// Ends the search: from now on only the object at `address` is kept, which
+    /// this reader found under its announcement.
     #[inline]
     pub(crate) fn hold(&self, address: usize) {
         match self.place {
-            // The slot is this reader's own, nobody else writes to it.
-            // Release: the search is over before the writers see this.
+            // The slot is this reader's own: nobody else writes to it.
             Place::Slot(slot) => slot.store(word::holding(address), Release),
             Place::Anonymous(_) => {}
         }
@@ -239,7 +293,6 @@ impl Drop for Announcement {
     #[inline]
     fn drop(&mut self) {
         match self.place {
-            // Release: all reads are over before the writers see this.
             Place::Slot(slot) => slot.store(word::FREE, Release),
             Place::Anonymous(count) => {
                 count.fetch_sub(1, Release);

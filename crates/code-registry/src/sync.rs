@@ -22,9 +22,9 @@ pub(crate) use const_unless_loom;
 
 /// Stands where the order of two `SeqCst` accesses to different words matters.
 ///
-/// The language orders `SeqCst` accesses by themselves, so nothing is left to
-/// do. The model checker treats them as acquire and release only, but knows
-/// `SeqCst` fences, hence the fence there.
+/// The language has one order of all `SeqCst` accesses, so nothing is left to
+/// do. The model checker takes them for acquire and release (loom's README,
+/// "Limitations"), but knows `SeqCst` fences, hence the fence there.
 #[inline]
 pub(crate) fn seq_cst_accesses_are_ordered() {
     #[cfg(loom)]
