@@ -52,8 +52,6 @@ pub(crate) struct CratePolicy {
     pub(crate) no_std: bool,
     /// Its tests build the compiler, so they are linted with the whole workspace only.
     pub(crate) builds_compiler: bool,
-    /// Has models in `tests/loom.rs`, run under `--cfg loom`.
-    pub(crate) loom: bool,
     /// Files, or folders with a `mod.rs`, that are all code which signal and
     /// exception handlers run: see the step `handlers`.
     pub(crate) handler_modules: &'static [&'static str],
@@ -69,7 +67,6 @@ const DEFAULT: CratePolicy = CratePolicy {
     published: true,
     no_std: true,
     builds_compiler: false,
-    loom: false,
     handler_modules: &[],
     handler_parts: &[],
 };
@@ -101,6 +98,20 @@ const CORE: &[&str] = &[
     "trapline",
 ];
 
+/// Everything but the programs and test crates themselves.
+const BELOW_PROGRAMS: &[&str] = &[
+    "trapline-arch",
+    "trapline-cpu-local",
+    "trapline-code-registry",
+    "trapline-backtrace",
+    "trapline-activation",
+    "trapline-host-result",
+    "trapline-signal",
+    "trapline",
+    "trapline-wasmtime",
+    "trapline-embed",
+];
+
 pub(crate) const CRATES: &[CratePolicy] = &[
     CratePolicy {
         name: "trapline-arch",
@@ -117,7 +128,6 @@ pub(crate) const CRATES: &[CratePolicy] = &[
         name: "trapline-code-registry",
         layer: Layer::Mechanisms,
         may_use: &["trapline-arch"],
-        loom: true,
         handler_parts: &["src/announce.rs", "src/node.rs"],
         ..DEFAULT
     },
@@ -208,12 +218,7 @@ pub(crate) const CRATES: &[CratePolicy] = &[
     CratePolicy {
         name: "trapline-cli",
         layer: Layer::Top,
-        may_use: &[
-            "trapline",
-            "trapline-embed",
-            "trapline-signal",
-            "trapline-wasmtime",
-        ],
+        may_use: BELOW_PROGRAMS,
         no_std: false,
         builds_compiler: true,
         ..DEFAULT
@@ -221,12 +226,7 @@ pub(crate) const CRATES: &[CratePolicy] = &[
     CratePolicy {
         name: "trapline-differential",
         layer: Layer::Top,
-        may_use: &[
-            "trapline",
-            "trapline-embed",
-            "trapline-signal",
-            "trapline-wasmtime",
-        ],
+        may_use: BELOW_PROGRAMS,
         published: false,
         no_std: false,
         builds_compiler: true,
