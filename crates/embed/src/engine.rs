@@ -1,0 +1,95 @@
+//! What all stores and modules of one embedder share.
+
+use alloc::sync::Arc;
+use core::fmt;
+
+use crate::linear_memory::MemorySettings;
+use crate::platform::Platform;
+use crate::type_registry::TypeRegistry;
+
+/// What an [`Engine`] is made from.
+#[derive(Clone, Debug)]
+pub struct EngineConfig {
+    /// Memory, hardware traps and waiting.
+    pub platform: Arc<dyn Platform>,
+    /// Settings for the memories that the host makes
+    /// ([`Memory::new`](crate::Memory::new),
+    /// [`SharedMemory::new`](crate::SharedMemory::new)). A module can import
+    /// them if they offer at least what it was compiled for.
+    pub host_memory: MemorySettings,
+}
+
+#[cfg(feature = "std")]
+impl Default for EngineConfig {
+    /// The operating system, and the address space that the compiler assumes by
+    /// default.
+    fn default() -> Self {
+        Self {
+            platform: Arc::new(crate::platform::Hosted),
+            host_memory: MemorySettings::DEFAULT,
+        }
+    }
+}
+
+/// The types of all its modules, and the platform below them. Cheap to clone:
+/// clones are the same engine.
+#[derive(Clone)]
+pub struct Engine(Arc<Inner>);
+
+struct Inner {
+    config: EngineConfig,
+    types: TypeRegistry,
+}
+
+impl Engine {
+    /// An engine on the operating system, with the default settings.
+    #[cfg(feature = "std")]
+    #[must_use]
+    pub fn new() -> Self {
+        Self::with_config(EngineConfig::default())
+    }
+
+    /// An engine.
+    #[must_use]
+    pub fn with_config(config: EngineConfig) -> Self {
+        Self(Arc::new(Inner {
+            config,
+            types: TypeRegistry::default(),
+        }))
+    }
+
+    /// What the engine was made from.
+    #[must_use]
+    pub fn config(&self) -> &EngineConfig {
+        &self.0.config
+    }
+
+    /// Whether this is the same engine, not one like it.
+    #[must_use]
+    pub fn same(&self, other: &Self) -> bool {
+        Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    pub(crate) fn platform(&self) -> &Arc<dyn Platform> {
+        &self.0.config.platform
+    }
+
+    pub(crate) fn types(&self) -> &TypeRegistry {
+        &self.0.types
+    }
+}
+
+#[cfg(feature = "std")]
+impl Default for Engine {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl fmt::Debug for Engine {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Engine")
+            .field("config", &self.0.config)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,276 @@
+//! Functions of the host that guests call.
+//!
+//! ```text
+//!  guest ── exit trampoline ──► shim(context, caller's context, slots, len) -> bool
+//!           (compiled, by type)   catch_unwind_and_record_trap
+//!                                   arguments from the slots
+//!                                   the closure, with a Caller
+//!                                   results to the slots
+//!           ◄── false: raise ───  error or panic recorded in the activation
+//! ```
+
+use alloc::boxed::Box;
+use alloc::sync::Arc;
+use alloc::vec::Vec;
+use core::any::Any;
+use core::cell::UnsafeCell;
+use core::fmt;
+use core::ptr::NonNull;
+use core::slice;
+
+use trapline_activation::{TrapReason, VMContext};
+use trapline_host_result::catch_unwind_and_record_trap;
+use trapline_wasmtime::vm::{
+    VMArrayCallFunction, VMArrayCallHostFuncContext, VMArrayCallNative, VMFuncRef, VMOpaqueContext,
+    VMWasmCallFunction, ValRaw, VmPtr,
+};
+use trapline_wasmtime::wasmtime_environ::VMSharedTypeIndex;
+
+use crate::caller::Caller;
+use crate::engine::Engine;
+use crate::error::{Error, UsageError};
+use crate::store_core::StoreCore;
+use crate::typed::{HostReturn, IntoFunc, Values};
+use crate::types::{FuncType, TypeIndex};
+use crate::value::Val;
+
+/// A function of the host's, not yet in any store.
+pub(crate) struct HostFunc {
+    ty: TypeIndex,
+    erased: TypeIndex,
+    shim: VMArrayCallNative,
+    /// What the shim expects: a closure, behind a box.
+    closure: Box<dyn Any + Send + Sync>,
+}
+
+impl HostFunc {
+    /// A function that gets and returns values of any types.
+    pub(crate) fn new<T, F>(engine: &Engine, ty: FuncType, func: F) -> Result<Self, UsageError>
+    where
+        T: 'static,
+        F: Fn(Caller<'_, T>, &[Val], &mut [Val]) -> anyhow::Result<()> + Send + Sync + 'static,
+    {
+        let index = engine.types().register_func(&ty);
+        let index = index.map_err(|index| UsageError::UnknownType { index })?;
+        let closure = Box::new(Untyped { ty, func });
+        Ok(Self::with_shim(
+            engine,
+            index,
+            untyped_shim::<T, F>,
+            closure,
+        ))
+    }
+
+    /// A function whose types are those of a closure.
+    pub(crate) fn wrap<T, P, R, F>(engine: &Engine, func: F) -> Self
+    where
+        T: 'static,
+        F: IntoFunc<T, P, R>,
+    {
+        let ty = FuncType::new(F::Params::types(), F::Results::types());
+        let index = engine.types().register_func(&ty);
+        let index = index.expect("the types of Rust values name no defined type");
+        Self::with_shim(engine, index, typed_shim::<T, P, R, F>, Box::new(func))
+    }
+
+    fn with_shim(
+        engine: &Engine,
+        ty: TypeIndex,
+        shim: VMArrayCallNative,
+        closure: Box<dyn Any + Send + Sync>,
+    ) -> Self {
+        let erased = engine.types().erased(ty).expect("interned by the caller");
+        Self {
+            ty,
+            erased,
+            shim,
+            closure,
+        }
+    }
+}
+
+impl fmt::Debug for HostFunc {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostFunc")
+            .field("ty", &self.ty)
+            .finish_non_exhaustive()
+    }
+}
+
+/// A function of the host's in a store: what compiled code passes to the shim.
+/// `repr(C)`: compiled code knows the record at the start.
+#[repr(C)]
+pub(crate) struct HostFuncContext {
+    record: UnsafeCell<VMArrayCallHostFuncContext>,
+    store: NonNull<StoreCore>,
+    func: Arc<HostFunc>,
+}
+
+impl HostFuncContext {
+    /// A context that must be [`link`](Self::link)ed once it is where it stays.
+    pub(crate) fn new(store: NonNull<StoreCore>, func: Arc<HostFunc>) -> Self {
+        let shim = NonNull::new(func.shim as *mut VMArrayCallFunction);
+        let record = VMArrayCallHostFuncContext {
+            magic: VMArrayCallHostFuncContext::MAGIC,
+            func_ref: VMFuncRef {
+                array_call: shim.expect("functions are not at address 0").into(),
+                wasm_call: None,
+                type_index: VMSharedTypeIndex::new(func.ty.0),
+                vmctx: VmPtr::dangling(),
+            },
+        };
+        Self {
+            record: record.into(),
+            store,
+            func,
+        }
+    }
+
+    /// Lets the function reference point to this context.
+    pub(crate) fn link(&self) {
+        let context = NonNull::from(self).cast::<VMOpaqueContext>();
+        // SAFETY: nobody else uses the record yet.
+        unsafe { (*self.record.get()).func_ref.vmctx = context.into() };
+    }
+
+    /// Gives the function an exit trampoline, if it has none yet and there is one.
+    ///
+    /// Compiled code that can call the function through a reference has one, of
+    /// its own module, which the store knew before it ran.
+    pub(crate) fn set_exit_trampoline(
+        &self,
+        find: impl FnOnce(TypeIndex) -> Option<VmPtr<VMWasmCallFunction>>,
+    ) {
+        // SAFETY: no guest is running that could use the record, and nobody
+        // keeps a reference to it.
+        let wasm_call = unsafe { &mut (*self.record.get()).func_ref.wasm_call };
+        if wasm_call.is_none() {
+            *wasm_call = find(self.func.erased);
+        }
+    }
+
+    pub(crate) fn func_ref(&self) -> NonNull<VMFuncRef> {
+        // SAFETY: the address of a field of a record is not null.
+        unsafe { NonNull::new_unchecked(&raw mut (*self.record.get()).func_ref) }
+    }
+
+    /// The closure.
+    ///
+    /// # Safety
+    ///
+    /// * It is an `F`.
+    unsafe fn closure<F: 'static>(&self) -> &F {
+        let closure: *const (dyn Any + Send + Sync) = &*self.func.closure;
+        debug_assert!(self.func.closure.is::<F>());
+        // SAFETY: the caller's duty.
+        unsafe { &*closure.cast::<F>() }
+    }
+
+    /// The host's reason to leave the guest, ready to be recorded.
+    #[cold]
+    fn failed(&self, reason: TrapReason) -> TrapReason {
+        if let TrapReason::User(error) = &reason
+            && Error::is_cause_of(error)
+        {
+            // SAFETY: the store is alive while its guests run.
+            unsafe { self.store.as_ref() }.keep_backtrace();
+        }
+        reason
+    }
+}
+
+impl fmt::Debug for HostFuncContext {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HostFuncContext")
+            .field("func", &self.func)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What the shim of a typed closure does: see the module.
+///
+/// # Safety
+///
+/// * Called by compiled code, or by [`StoreCore::enter`], with the context
+///   of a host function whose closure is an `F`, in a `Store<T>`.
+/// * `slots` holds the arguments, and has room for the results.
+unsafe extern "C" fn typed_shim<T, P, R, F>(
+    context: NonNull<VMOpaqueContext>,
+    caller: NonNull<VMContext>,
+    slots: *mut ValRaw,
+    _len: usize,
+) -> bool
+where
+    T: 'static,
+    F: IntoFunc<T, P, R>,
+{
+    // SAFETY: host functions' contexts live as long as their store.
+    let context = unsafe { context.cast::<HostFuncContext>().as_ref() };
+    catch_unwind_and_record_trap(|| -> Result<(), TrapReason> {
+        // SAFETY: this shim is that of an `F`; slots and store by our duties. The
+        // context is the only one in use until the closure returns.
+        let results = unsafe {
+            let caller = Caller::new(context.store, caller);
+            let id = caller.id();
+            let params = F::Params::load(slots, id);
+            context.closure::<F>().call(caller, params)
+        };
+        let results = results
+            .into_result()
+            .map_err(|reason| context.failed(reason))?;
+        // SAFETY: the store is alive while its guests run.
+        let id = unsafe { context.store.as_ref() }.id();
+        // SAFETY: there is room for the results, by our duties.
+        unsafe { results.store(slots.cast(), id) }.map_err(anyhow::Error::new)?;
+        Ok(())
+    })
+}
+
+/// A closure that gets and returns values of any types.
+struct Untyped<F> {
+    ty: FuncType,
+    func: F,
+}
+
+/// What the shim of an untyped closure does: see the module.
+///
+/// # Safety
+///
+/// * As for [`typed_shim`], with an [`Untyped<F>`].
+unsafe extern "C" fn untyped_shim<T, F>(
+    context: NonNull<VMOpaqueContext>,
+    caller: NonNull<VMContext>,
+    slots: *mut ValRaw,
+    len: usize,
+) -> bool
+where
+    T: 'static,
+    F: Fn(Caller<'_, T>, &[Val], &mut [Val]) -> anyhow::Result<()> + Send + Sync + 'static,
+{
+    // SAFETY: host functions' contexts live as long as their store.
+    let context = unsafe { context.cast::<HostFuncContext>().as_ref() };
+    catch_unwind_and_record_trap(|| -> Result<(), TrapReason> {
+        // SAFETY: this shim is that of an `Untyped<F>`.
+        let Untyped { ty, func } = unsafe { context.closure::<Untyped<F>>() };
+        // SAFETY: the slots are ours until we return, by our duties.
+        let slots = unsafe { slice::from_raw_parts_mut(slots, len) };
+        // SAFETY: the store is alive while its guests run.
+        let core = unsafe { context.store.as_ref() };
+        let params: Vec<Val> = (ty.params().iter().zip(&*slots))
+            // SAFETY: compiled code put arguments of these types there.
+            .map(|(ty, slot)| unsafe { Val::from_slot(*slot, core.id(), *ty) })
+            .collect();
+        let mut results: Vec<Val> = ty.results().iter().map(|ty| Val::zero(*ty)).collect();
+        // SAFETY: a `Store<T>` by our duties; the context is the only one in use
+        // until the closure returns.
+        let caller = unsafe { Caller::new(context.store, caller) };
+        func(caller, &params, &mut results)
+            .map_err(|error| context.failed(TrapReason::User(error)))?;
+        for ((ty, slot), result) in ty.results().iter().zip(slots).zip(results) {
+            *slot = result
+                .to_slot(core.engine(), core.id(), *ty)
+                .map_err(anyhow::Error::new)?;
+        }
+        Ok(())
+    })
+}

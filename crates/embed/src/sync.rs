@@ -1,0 +1,148 @@
+//! A lock and a lazily made value, with `std` and without.
+
+use alloc::boxed::Box;
+use core::ptr;
+use core::sync::atomic::{AtomicPtr, Ordering};
+
+cfg_if::cfg_if! {
+    if #[cfg(feature = "std")] {
+        /// A lock for things that are not reached from exception handlers.
+        #[derive(Default, Debug)]
+        pub(crate) struct Mutex<T>(std::sync::Mutex<T>);
+
+        impl<T> Mutex<T> {
+            pub(crate) const fn new(value: T) -> Self {
+                Self(std::sync::Mutex::new(value))
+            }
+
+            /// Takes the lock. A panic of an earlier owner is of no concern:
+            /// nobody here leaves what it guards half changed.
+            pub(crate) fn lock(&self) -> std::sync::MutexGuard<'_, T> {
+                self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+            }
+        }
+    } else {
+        use core::cell::UnsafeCell;
+        use core::ops::{Deref, DerefMut};
+        use core::sync::atomic::AtomicBool;
+
+        /// A lock for things that are not reached from exception handlers,
+        /// held for a short time only: waiters spin.
+        #[derive(Default, Debug)]
+        pub(crate) struct Mutex<T> {
+            locked: AtomicBool,
+            value: UnsafeCell<T>,
+        }
+
+        // SAFETY: the value is reached only through a guard, and there is only
+        // one guard at a time.
+        unsafe impl<T: Send> Sync for Mutex<T> {}
+
+        impl<T> Mutex<T> {
+            pub(crate) const fn new(value: T) -> Self {
+                Self { locked: AtomicBool::new(false), value: UnsafeCell::new(value) }
+            }
+
+            /// Takes the lock.
+            pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
+                while self.locked.swap(true, Ordering::Acquire) {
+                    core::hint::spin_loop();
+                }
+                MutexGuard(self)
+            }
+        }
+
+        /// The right to use what a [`Mutex`] guards.
+        pub(crate) struct MutexGuard<'a, T>(&'a Mutex<T>);
+
+        impl<T> Deref for MutexGuard<'_, T> {
+            type Target = T;
+
+            fn deref(&self) -> &T {
+                // SAFETY: the lock is held as long as the guard is there.
+                unsafe { &*self.0.value.get() }
+            }
+        }
+
+        impl<T> DerefMut for MutexGuard<'_, T> {
+            fn deref_mut(&mut self) -> &mut T {
+                // SAFETY: the lock is held as long as the guard is there.
+                unsafe { &mut *self.0.value.get() }
+            }
+        }
+
+        impl<T> Drop for MutexGuard<'_, T> {
+            fn drop(&mut self) {
+                self.0.locked.store(false, Ordering::Release);
+            }
+        }
+    }
+}
+
+/// A value that the first one who asks for it makes; several may make it at
+/// the same time, and one of them wins.
+#[derive(Debug)]
+pub(crate) struct OnceBox<T>(AtomicPtr<T>);
+
+impl<T> OnceBox<T> {
+    pub(crate) const fn new() -> Self {
+        Self(AtomicPtr::new(ptr::null_mut()))
+    }
+
+    /// The value, made by `make` if it is not there yet.
+    pub(crate) fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
+        let mut value = self.0.load(Ordering::Acquire);
+        if value.is_null() {
+            let mine = Box::into_raw(Box::new(make()));
+            let outcome =
+                self.0
+                    .compare_exchange(ptr::null_mut(), mine, Ordering::AcqRel, Ordering::Acquire);
+            value = match outcome {
+                Ok(_) => mine,
+                Err(theirs) => {
+                    // SAFETY: made two lines above, and nobody else saw it.
+                    drop(unsafe { Box::from_raw(mine) });
+                    theirs
+                }
+            };
+        }
+        // SAFETY: once set, the pointer is that of a live box until `self` is
+        // dropped.
+        unsafe { &*value }
+    }
+}
+
+impl<T> Drop for OnceBox<T> {
+    fn drop(&mut self) {
+        let value = *self.0.get_mut();
+        if !value.is_null() {
+            // SAFETY: the pointer is that of a box, and this is the last use.
+            drop(unsafe { Box::from_raw(value) });
+        }
+    }
+}
+
+// The pointer owns a `T` that is shared between threads and dropped on one.
+// SAFETY: as `Box<T>`, which may be sent if `T` may.
+unsafe impl<T: Send> Send for OnceBox<T> {}
+// SAFETY: hands out `&T` to any thread, and makes the `T` on any.
+unsafe impl<T: Send + Sync> Sync for OnceBox<T> {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_once_box_is_made_once_and_dropped_once() {
+        use alloc::sync::Arc;
+        let count = Arc::new(());
+        let cell = OnceBox::new();
+        assert_eq!(
+            Arc::strong_count(cell.get_or_init(|| Arc::clone(&count))),
+            2
+        );
+        cell.get_or_init(|| unreachable!("made already"));
+        drop(cell);
+        assert_eq!(Arc::strong_count(&count), 1);
+    }
+}

@@ -1,0 +1,300 @@
+//! Hosts and guests that call each other, in one store and in several.
+
+use std::sync::{Arc, Mutex};
+
+use trapline_code_registry::TrapKind;
+use trapline_embed::{Caller, Engine, Linker, Module, Store, StoreContext, Val};
+
+use crate::support::{Setup, call_to_fail, fail, in_every_setup, names};
+
+#[test]
+fn guests_that_call_each_other_through_the_host_are_listed_once_innermost_first() {
+    in_every_setup(|setup| {
+        // a → host → b → host → c, which traps.
+        let (mut store, instance) = setup.instance(
+            r#"(module
+                (import "host" "call" (func $call (param i32)))
+                (func $a1 (export "a") (call $a2))
+                (func $a2 (call $call (i32.const 1)))
+                (func $b1 (export "b") (call $b2))
+                (func $b2 (call $call (i32.const 2)))
+                (func $c1 (export "c") (call $c2))
+                (func $c2 (unreachable)))"#,
+            (),
+            |linker| {
+                linker.func_wrap("host", "call", |mut caller: Caller<'_, ()>, which: i32| {
+                    let name = if which == 1 { "b" } else { "c" };
+                    let next = caller.get_export(name).unwrap().into_func().unwrap();
+                    next.call(&mut caller, &[])?;
+                    anyhow::Ok(())
+                });
+            },
+        );
+        for _ in 0..3 {
+            let error = call_to_fail(&mut store, instance, "a");
+            assert_eq!(
+                names(error.wasm_backtrace()),
+                ["c2", "c1", "b2", "b1", "a2", "a1"]
+            );
+        }
+    });
+}
+
+/// The state of a level in a tower of stores of one module.
+struct Level {
+    depth: u32,
+    module: Module,
+    linker: Linker<Level>,
+    setup: Setup,
+    seen: Arc<Mutex<Vec<Vec<String>>>>,
+}
+
+const TOWER: &str = r#"(module
+    (import "host" "next" (func $next))
+    (func $first (export "run") (call $second))
+    (func $second (call $next)))"#;
+
+#[test]
+fn in_three_nested_stores_of_one_module_each_backtrace_has_only_its_own_frames() {
+    in_every_setup(|setup| {
+        let engine = Engine::new();
+        let module = setup.module(&engine, TOWER);
+        let mut linker = Linker::<Level>::new(&engine);
+        linker.func_wrap("host", "next", |caller: Caller<'_, Level>| {
+            let Level {
+                depth,
+                ref module,
+                ref linker,
+                setup,
+                ref seen,
+            } = *caller.data();
+            let here = caller.resolve(&caller.capture_backtrace());
+            seen.lock().unwrap().push(names(&here));
+            if depth == 3 {
+                anyhow::bail!("at the top of the tower");
+            }
+            let mut store = setup.store(
+                caller.engine(),
+                Level {
+                    depth: depth + 1,
+                    module: module.clone(),
+                    linker: linker.clone(),
+                    setup,
+                    seen: Arc::clone(seen),
+                },
+            );
+            let instance = linker.clone().instantiate(&mut store, &module.clone())?;
+            let error = call_to_fail(&mut store, instance, "run");
+            seen.lock().unwrap().push(names(error.wasm_backtrace()));
+            // An error of this level's own, so that it is captured anew.
+            anyhow::bail!("the level above failed")
+        });
+        let seen = Arc::new(Mutex::new(Vec::new()));
+        let mut store = setup.store(
+            &engine,
+            Level {
+                depth: 1,
+                module: module.clone(),
+                linker: linker.clone(),
+                setup,
+                seen: Arc::clone(&seen),
+            },
+        );
+        let instance = linker.instantiate(&mut store, &module).unwrap();
+        let error = call_to_fail(&mut store, instance, "run");
+        assert_eq!(names(error.wasm_backtrace()), ["second", "first"]);
+        let seen = seen.lock().unwrap();
+        assert_eq!(seen.len(), 3 + 2);
+        for backtrace in &*seen {
+            assert_eq!(backtrace, &["second", "first"]);
+        }
+    });
+}
+
+/// The data of the stores below: how the one in the middle gets back to the
+/// outer one, whose context waits further out on the stack.
+struct Outer(*mut StoreContext<()>);
+
+// SAFETY: used on the thread that it was made on only.
+unsafe impl Send for Outer {}
+
+#[test]
+fn a_store_entered_again_behind_another_has_both_its_runs_and_nothing_of_the_other() {
+    in_every_setup(|setup| {
+        let engine = Engine::new();
+        let module_a = setup.module(
+            &engine,
+            r#"(module
+                (import "host" "to_b" (func $to_b))
+                (func $a_out (export "out") (call $to_b))
+                (func $a_in (export "in") (call $a_deep))
+                (func $a_deep (unreachable)))"#,
+        );
+        let module_b = setup.module(
+            &engine,
+            r#"(module
+                (import "host" "to_a" (func $to_a))
+                (func $b (export "b") (call $to_a)))"#,
+        );
+        let mut linker_b = Linker::<Outer>::new(&engine);
+        linker_b.func_wrap("host", "to_a", |caller: Caller<'_, Outer>| {
+            // SAFETY: the context of a host function of A that waits for this
+            // call to return and uses it no more until then.
+            let a = unsafe { &mut *caller.data().0 };
+            let inside = a.data_in();
+            let error = fail(a, inside);
+            assert_eq!(error.kind(), Some(TrapKind::UnreachableCodeReached));
+            assert_eq!(names(error.wasm_backtrace()), ["a_deep", "a_in", "a_out"]);
+            anyhow::bail!("b has seen it")
+        });
+        let mut linker_a = Linker::<()>::new(&engine);
+        let b = module_b.clone();
+        linker_a.func_wrap("host", "to_b", move |mut caller: Caller<'_, ()>| {
+            let inside = caller.get_export("in").unwrap().into_func().unwrap();
+            INSIDE.set(Some(inside));
+            let engine = caller.engine().clone();
+            let context: *mut StoreContext<()> = &mut *caller;
+            let mut store = setup.store(&engine, Outer(context));
+            let instance = linker_b.instantiate(&mut store, &b)?;
+            let error = call_to_fail(&mut store, instance, "b");
+            assert_eq!(names(error.wasm_backtrace()), ["b"]);
+            drop(store);
+            assert_eq!(
+                names(&caller.resolve(&caller.capture_backtrace())),
+                ["a_out"]
+            );
+            anyhow::bail!("a has seen it")
+        });
+        let mut store = setup.store(&engine, ());
+        let instance = linker_a.instantiate(&mut store, &module_a).unwrap();
+        for _ in 0..2 {
+            let error = call_to_fail(&mut store, instance, "out");
+            assert_eq!(names(error.wasm_backtrace()), ["a_out"]);
+        }
+    });
+}
+
+thread_local! {
+    static INSIDE: std::cell::Cell<Option<trapline_embed::Func>> = const { std::cell::Cell::new(None) };
+}
+
+trait DataIn {
+    fn data_in(&self) -> trapline_embed::Func;
+}
+
+impl DataIn for StoreContext<()> {
+    fn data_in(&self) -> trapline_embed::Func {
+        INSIDE.get().expect("set by the host function of A")
+    }
+}
+
+#[test]
+fn a_trap_in_a_store_nested_in_anothers_host_call_leaves_the_outer_one_working() {
+    in_every_setup(|setup| {
+        let engine = Engine::new();
+        let trapping = setup.module(
+            &engine,
+            r#"(module (memory 1) (func $t (export "t") (drop (i32.load (i32.const 65536)))))"#,
+        );
+        let linker = Linker::<()>::new(&engine);
+        let (mut store, instance) = setup.instance(
+            r#"(module
+                (import "host" "nested" (func $nested (result i32)))
+                (memory 1)
+                (func (export "run") (result i32)
+                    (local $sum i32) (local $i i32)
+                    (loop $again
+                        (local.set $sum (i32.add (local.get $sum) (call $nested)))
+                        (i32.store (i32.const 0) (local.get $sum))
+                        (br_if $again (i32.lt_u (local.tee $i (i32.add (local.get $i) (i32.const 1))) (i32.const 10))))
+                    (i32.load (i32.const 0)))
+                (func $trap (export "trap") (drop (call $nested)) (unreachable)))"#,
+            (),
+            |outer| {
+                outer.func_wrap("host", "nested", move || {
+                    let mut store = setup.store(&engine, ());
+                    let instance = linker.instantiate(&mut store, &trapping)?;
+                    let error = call_to_fail(&mut store, instance, "t");
+                    assert_eq!(error.kind(), Some(TrapKind::MemoryOutOfBounds));
+                    assert_eq!(names(error.wasm_backtrace()), ["t"]);
+                    anyhow::Ok(3)
+                });
+            },
+        );
+        let run = instance.get_func(&mut store, "run").unwrap();
+        assert_eq!(run.call(&mut store, &[]).unwrap(), [Val::I32(30)]);
+        let error = call_to_fail(&mut store, instance, "trap");
+        assert_eq!(names(error.wasm_backtrace()), ["trap"]);
+        assert_eq!(run.call(&mut store, &[]).unwrap(), [Val::I32(30)]);
+    });
+}
+
+#[test]
+fn an_error_passed_through_many_layers_keeps_the_first_backtrace() {
+    in_every_setup(|setup| {
+        const DEPTH: i32 = 30;
+        let (mut store, instance) = setup.instance(
+            r#"(module
+                (import "host" "down" (func $down (param i32)))
+                (func $level (export "level") (param i32)
+                    (if (i32.eqz (local.get 0)) (then (unreachable)))
+                    (call $down (i32.sub (local.get 0) (i32.const 1)))))"#,
+            (),
+            |linker| {
+                linker.func_wrap("host", "down", |mut caller: Caller<'_, ()>, depth: i32| {
+                    let level = caller.get_export("level").unwrap().into_func().unwrap();
+                    level.call(&mut caller, &[Val::I32(depth)])?;
+                    anyhow::Ok(())
+                });
+            },
+        );
+        let level = instance.get_func(&mut store, "level").unwrap();
+        let error = level.call(&mut store, &[Val::I32(DEPTH)]).unwrap_err();
+        let frames = error.wasm_backtrace().frames();
+        assert_eq!(frames.len(), DEPTH as usize + 1, "each level once");
+        assert!(
+            frames
+                .iter()
+                .all(|frame| frame.function_name() == Some("level"))
+        );
+        assert!(format!("{error:?}").contains("unreachable"));
+    });
+}
+
+#[test]
+fn recursion_of_host_and_guest_is_bounded_by_the_first_limit() {
+    in_every_setup(|setup| {
+        let (mut store, instance) = setup.instance(
+            r#"(module
+                (import "host" "again" (func $again))
+                (func $recurse (export "recurse") (call $again)))"#,
+            0_u32,
+            |linker| {
+                linker.func_wrap("host", "again", |mut caller: Caller<'_, u32>| {
+                    *caller.data_mut() += 1;
+                    let recurse = caller.get_export("recurse").unwrap().into_func().unwrap();
+                    recurse.call(&mut caller, &[])?;
+                    anyhow::Ok(())
+                });
+            },
+        );
+        let store: &mut Store<u32> = &mut store;
+        store.set_max_wasm_stack(256 * 1024);
+        let error = call_to_fail(store, instance, "recurse");
+        let depth = *store.data();
+        assert!(depth > 10 && depth < 100_000, "{depth}");
+        assert!(
+            format!("{error:?}").contains("call stack exhausted"),
+            "{error:?}"
+        );
+        // As deep again, not deeper: the limit starts anew with the next first
+        // entry.
+        *store.data_mut() = 0;
+        call_to_fail(store, instance, "recurse");
+        assert!(
+            store.data().abs_diff(depth) <= 2,
+            "{depth}, then {}",
+            store.data()
+        );
+    });
+}
