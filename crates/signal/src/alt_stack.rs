@@ -166,19 +166,19 @@ impl Drop for ThreadStack {
             stack.leak();
             return;
         }
-        match current() {
-            // Somebody put another one in place of ours, or none (the Rust
-            // standard library does, at the end of its threads): theirs stays.
-            Ok(now) if now.ss_sp.addr() != stack.usable().addr() => {}
-            // SAFETY: it was this thread's signal stack when we came, and who
-            // made it must keep it mapped while the thread may have it. (Who
-            // unmaps it earlier tells the kernel so, which is the case above.)
-            Ok(_) if unsafe { set(&previous) }.is_ok() => {}
-            // The kernel must not keep ours, which is about to go.
-            // SAFETY: to have none needs no memory.
-            Ok(_) if unsafe { set(&disabled()) }.is_ok() => {}
-            // Then it keeps it.
-            Ok(_) | Err(_) => stack.leak(),
+        // Somebody put another one in place of ours, or none (the Rust standard
+        // library does, at the end of its threads): theirs stays.
+        if current().is_ok_and(|now| now.ss_sp.addr() != stack.usable().addr()) {
+            return;
+        }
+        // SAFETY: it was this thread's signal stack when we came, and who made it
+        // must keep it mapped while the thread may have it. (Who unmaps it
+        // earlier tells the kernel so, which is the case above.) None at all,
+        // where the kernel does not take it back, needs no memory.
+        let put_back = unsafe { set(&previous).or_else(|_| set(&disabled())) };
+        if put_back.is_err() {
+            // The kernel keeps it.
+            stack.leak();
         }
     }
 }

@@ -159,6 +159,18 @@ fn uninstalling_is_refused_while_somebody_is_on_top() {
 }
 
 #[test]
+fn installing_again_leaves_those_on_top_where_they_are() {
+    in_child!(|| {
+        let _one = install().unwrap();
+        os::install(libc::SIGBUS, first, 0, &[]);
+        let with_them = all_actions();
+        let _two = install().unwrap();
+        assert_eq!(all_actions(), with_them);
+    })
+    .ran_to_its_end();
+}
+
+#[test]
 fn the_refusal_names_library_and_symbol() {
     in_child!(|| {
         let handlers = install().unwrap();

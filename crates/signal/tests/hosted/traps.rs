@@ -349,6 +349,24 @@ fn a_fault_inside_the_handler_is_passed_on_and_not_handled_again() {
 }
 
 #[test]
+fn a_guest_on_a_signal_stack_is_part_of_a_handler() {
+    extern "C" fn enter_guest(_: c_int) {
+        let _ = GuestStore::new().call(Function::Unreachable, 0);
+    }
+
+    in_child!(|| {
+        prepare();
+        // Registers the code, which a handler must not.
+        let _ = GuestStore::new();
+        let handler = enter_guest as *const () as usize;
+        os::set_action(libc::SIGUSR1, &os::action(handler, libc::SA_ONSTACK, &[]));
+        say("armed");
+        os::send_to_self(libc::SIGUSR1);
+    })
+    .died_silently_of(libc::SIGILL);
+}
+
+#[test]
 fn a_handler_from_before_us_sees_the_fault_inside_our_handler() {
     static SEEN: AtomicU32 = AtomicU32::new(0);
 
