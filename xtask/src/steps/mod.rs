@@ -10,6 +10,7 @@ mod layering;
 mod loom;
 mod manifests;
 mod no_std;
+mod package;
 mod test;
 mod tidy;
 
@@ -27,6 +28,7 @@ pub(crate) const ALL: &[&Step] = &[
     &manifests::MANIFESTS,
     &layering::LAYERING,
     &handlers::HANDLERS,
+    &package::PACKAGE,
     &DENY,
     &clippy::CLIPPY,
     &DOC,
