@@ -16,7 +16,7 @@
 use core::fmt;
 use std::io::Write as _;
 
-use trapline_embed::{Caller, Func, FuncType, LinkError, Linker, Val, ValType};
+use trapline_embed::{Caller, Error, Func, FuncType, Linker, StoreContext, Val, ValType};
 
 use crate::report::Backtrace;
 use crate::values::Shown;
@@ -56,8 +56,8 @@ impl fmt::Display for Panicked {
 ///
 /// # Errors
 ///
-/// If the linker already has one of the names.
-pub fn define<T: 'static>(linker: &mut Linker<T>) -> Result<(), LinkError> {
+/// None, as the functions' types name no types of an engine.
+pub fn define<T: 'static>(linker: &mut Linker<T>) -> Result<(), Error> {
     for (name, ty) in [
         ("print_i32", ValType::I32),
         ("print_i64", ValType::I64),
@@ -68,31 +68,27 @@ pub fn define<T: 'static>(linker: &mut Linker<T>) -> Result<(), LinkError> {
             print_line(&format!("{}\n", Shown(&values[0])))
         })?;
     }
-    linker.func_wrap(MODULE, "fail", |_: Caller<'_, T>, code: i32| {
+    linker.func_wrap(MODULE, "fail", |code: i32| {
         Err::<(), _>(anyhow::Error::new(Refused { code }))
-    })?;
-    linker.func_wrap(MODULE, "fail_now", |_: Caller<'_, T>| {
+    });
+    linker.func_wrap(MODULE, "fail_now", || {
         Err::<(), _>(anyhow::Error::new(Refused { code: 0 }))
-    })?;
-    linker.func_wrap(MODULE, "panic", |_: Caller<'_, T>, code: i32| -> anyhow::Result<()> {
-        // Resumed, not started anew: the panic hook, which would print the
-        // place in this file, is not what a guest's author wants to see.
-        std::panic::resume_unwind(Box::new(Panicked { code }))
-    })?;
+    });
+    linker.func_wrap(MODULE, "panic", panic_with);
     linker.func_wrap(
         MODULE,
         "call_back",
         |mut caller: Caller<'_, T>, callee: Option<Func>| -> anyhow::Result<()> {
             call(&mut caller, callee)
         },
-    )?;
+    );
     linker.func_wrap(
         MODULE,
         "try_call",
         |mut caller: Caller<'_, T>, callee: Option<Func>| -> anyhow::Result<i32> {
             Ok(i32::from(call(&mut caller, callee).is_err()))
         },
-    )?;
+    );
     linker.func_wrap(
         MODULE,
         "print_backtrace",
@@ -100,13 +96,19 @@ pub fn define<T: 'static>(linker: &mut Linker<T>) -> Result<(), LinkError> {
             let backtrace = caller.resolve(&caller.capture_backtrace());
             print_line(&Backtrace(&backtrace).to_string())
         },
-    )?;
+    );
     Ok(())
 }
 
-fn call<T: 'static>(caller: &mut Caller<'_, T>, callee: Option<Func>) -> anyhow::Result<()> {
+/// Panics, but without the panic hook: the place in this file, which it would
+/// print, is not what a guest's author wants to see.
+fn panic_with(code: i32) {
+    std::panic::resume_unwind(Box::new(Panicked { code }));
+}
+
+fn call<T>(store: &mut StoreContext<T>, callee: Option<Func>) -> anyhow::Result<()> {
     let callee = callee.ok_or_else(|| anyhow::anyhow!("the function to call back is null"))?;
-    let nothing: Vec<Val> = callee.call(caller, &[])?;
+    let nothing: Vec<Val> = callee.call(store, &[])?;
     debug_assert!(nothing.is_empty());
     Ok(())
 }

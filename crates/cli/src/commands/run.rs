@@ -13,7 +13,7 @@ use trapline_cli::report::{Chain, STATUS_FAILURE, STATUS_PANIC, STATUS_TRAP, Tra
 use trapline_cli::source::Source;
 use trapline_cli::values::{self, Shown};
 use trapline_embed::{
-    Engine, Error, Extern, Func, Instance, InstantiateError, Linker, Module, Store, Val,
+    Engine, Error, Func, Instance, InstantiateError, Linker, Module, Store, Val,
 };
 
 use super::Failure;
@@ -93,7 +93,7 @@ impl Run {
     ) -> Result<ExitCode, Failure> {
         let instance = match linker.instantiate(store, module) {
             Ok(instance) => instance,
-            Err(InstantiateError::Trap(error)) => return Ok(self.report_trap(&error)),
+            Err(InstantiateError::Trap(error)) => return Ok(self.report(&error)),
             Err(InstantiateError::Link(error)) => {
                 eprint!("{}", Chain(&error));
                 eprintln!("note: guests can import the functions of `{}` only", host::MODULE);
@@ -101,10 +101,10 @@ impl Run {
             }
             Err(error) => return Err(error.into()),
         };
-        let Some((name, func)) = self.function(store, &instance)? else {
+        let Some((name, func)) = self.function(store, instance)? else {
             return Ok(ExitCode::SUCCESS);
         };
-        let arguments = self.arguments(store, &name, &func)?;
+        let arguments = self.arguments(store, &name, func)?;
         match func.call(store, &arguments) {
             Ok(results) => {
                 let mut out = std::io::stdout().lock();
@@ -113,7 +113,7 @@ impl Run {
                 }
                 Ok(ExitCode::SUCCESS)
             }
-            Err(error) => Ok(self.report_trap(&error)),
+            Err(error) => Ok(self.report(&error)),
         }
     }
 
@@ -121,14 +121,12 @@ impl Run {
     fn function(
         &self,
         store: &mut Store<()>,
-        instance: &Instance,
+        instance: Instance,
     ) -> Result<Option<(String, Func)>, Failure> {
         let exports: Vec<(String, Func)> = instance
             .exports(store)
-            .filter_map(|(name, item)| match item {
-                Extern::Func(func) => Some((name.to_string(), func)),
-                _ => None,
-            })
+            .into_iter()
+            .filter_map(|(name, item)| Some((name, item.into_func()?)))
             .collect();
         let list = || {
             let names: Vec<_> = exports.iter().map(|(name, _)| format!("`{name}`")).collect();
@@ -159,7 +157,7 @@ impl Run {
         &self,
         store: &mut Store<()>,
         name: &str,
-        func: &Func,
+        func: Func,
     ) -> Result<Vec<Val>, Failure> {
         let ty = func.ty(store);
         if ty.params().len() != self.args.len() {
@@ -177,12 +175,13 @@ impl Run {
         Ok(values)
     }
 
-    fn report_trap(&self, error: &Error) -> ExitCode {
+    /// Reports what a guest ended with, or why it could not be called.
+    fn report(&self, error: &Error) -> ExitCode {
         // What the guest printed comes first, whatever the two streams are.
         let _ = std::io::stdout().flush();
         let backtrace_limit = self.backtrace_limit;
         eprint!("{}", TrapReport { error, backtrace_limit });
-        ExitCode::from(STATUS_TRAP)
+        ExitCode::from(if error.trap().is_some() { STATUS_TRAP } else { STATUS_FAILURE })
     }
 }
 

@@ -42,9 +42,9 @@ impl Exports {
             .iter()
             .map(|(name, params)| {
                 let ty = FuncType::new(params.iter().copied(), []);
-                (*name, Func::new(store, ty, |_, _, _| Ok(())))
+                Ok((*name, Func::new(store, ty, |_, _, _| Ok(()))?))
             })
-            .collect();
+            .collect::<anyhow::Result<_>>()?;
         Ok(Self::Spectest(instance, Arc::new(functions)))
     }
 
@@ -66,11 +66,9 @@ impl Exports {
     pub(super) fn shared_memories(&self, store: &mut Store<()>) -> Self {
         let memories = match self {
             Self::Instance(instance) | Self::Spectest(instance, _) => {
-                let exports: Vec<_> = instance.exports(store).collect();
-                let shared = exports.into_iter().filter_map(|(name, item)| match item {
-                    Extern::SharedMemory(memory) => Some((name.to_string(), memory)),
-                    _ => None,
-                });
+                let exports = instance.exports(store).into_iter();
+                let shared = exports
+                    .filter_map(|(name, item)| Some((name, item.into_shared_memory()?)));
                 Arc::new(shared.collect())
             }
             Self::SharedMemories(memories) => memories.clone(),

@@ -73,10 +73,10 @@ fn result_matches(expected: &WastRetCore<'_>, actual: &Val) -> bool {
         (WastRetCore::V128(expected), Val::V128(actual)) => v128_matches(expected, *actual),
         (WastRetCore::RefNull(None), Val::FuncRef(None) | Val::ExternRef(None)) => true,
         (WastRetCore::RefNull(Some(ty)), Val::FuncRef(None)) => {
-            hierarchy(ty) == Some(Hierarchy::Func)
+            hierarchy(&ty) == Some(Hierarchy::Func)
         }
         (WastRetCore::RefNull(Some(ty)), Val::ExternRef(None)) => {
-            hierarchy(ty) == Some(Hierarchy::Extern)
+            hierarchy(&ty) == Some(Hierarchy::Extern)
         }
         (WastRetCore::RefFunc(_), Val::FuncRef(Some(_))) => true,
         (WastRetCore::RefExtern(None), Val::ExternRef(Some(_))) => true,
