@@ -1,4 +1,66 @@
-//! Artifacts of the Wasmtime compiler, without the Wasmtime runtime.
+//! Artifacts of the Wasmtime compiler, without the Wasmtime runtime: what an
+//! embedder of the compiled code, and trapline's registry, need to know of
+//! them.
+//!
+//! ```text
+//!                        compile (feature `compile`)
+//!   module, .wasm/.wat  ─────────────────────────────►  artifact, an ELF file
+//!                                                          │ Artifact::parse: checks everything,
+//!                                                          ▼   decodes the module's description
+//!   ┌ Artifact ─────────────────────────────────────────────────────────────────────────┐
+//!   │ .text               copied by the embedder to executable memory: ModuleCode       │
+//!   │ .wasmtime.traps     text offset → trap kind         ┐ read in place, the first    │
+//!   │ .wasmtime.addrmap   text offset → bytecode offset   ┘   one by trap handlers      │
+//!   │ .wasmtime.info      module, types, where each function lies                       │
+//!   │ .wasmtime.engine    compiler version and settings                                 │
+//!   │ .rodata.wasm, .name.wasm, .wasmtime.dwarf, …                                      │
+//!   └───────────────────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! * [`Artifact`] is a checked artifact, [`Settings`] what it was compiled for
+//!   and with, [`ArtifactError`] why one is refused: the section, the byte, what
+//!   was expected there and what was found.
+//! * [`ModuleCode`] is an artifact whose code has been mapped, the
+//!   [`CodeObject`] to register.
+//! * [`vm`] has the records, calling conventions and builtin functions that the
+//!   code shares with its embedder.
+//! * `compile` (with the feature of this name) is the compiler.
+//!
+//! # Example
+//!
+//! ```
+//! # #[cfg(feature = "compile")] {
+//! use std::sync::Arc;
+//! use trapline_arch::VirtualAddress;
+//! use trapline_code_registry::{CodeObject, TrapKind};
+//! use trapline_wasmtime::compile::{CompileOptions, compile};
+//! use trapline_wasmtime::{Artifact, ModuleCode};
+//!
+//! let module = b"(module (func (param i32 i32) (result i32)
+//!     (i32.div_u (local.get 0) (local.get 1))))";
+//! let artifact = Arc::new(Artifact::parse(compile(module, &CompileOptions::host())?)?);
+//!
+//! // As if the code had been copied there.
+//! let code = ModuleCode::new(artifact.clone(), VirtualAddress::new(0x10_0000)).unwrap();
+//!
+//! let site = artifact.iter_traps()
+//!     .find(|site| site.kind == TrapKind::IntegerDivisionByZero)
+//!     .unwrap();
+//! let offset = site.text_offset as usize;
+//! assert_eq!(code.lookup_trap_code(offset), Some(TrapKind::IntegerDivisionByZero));
+//! assert_eq!(code.lookup_address(offset).unwrap().function, 0);
+//! # }
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Trust
+//!
+//! An artifact is native code. This crate makes sure that its tables hold
+//! together, that it fits the machine, and that it was compiled with settings
+//! that can be honoured. What the code does, nothing can check: load only what
+//! a compiler of your own wrote.
+//!
+//! [`CodeObject`]: trapline_code_registry::CodeObject
 #![no_std]
 
 extern crate alloc;
