@@ -4,6 +4,7 @@ use std::thread;
 
 use trapline::{TrapKind, WalkEnd};
 
+use crate::support::store::JitContext;
 use crate::support::{Entry, Guest, JitStore, frames};
 
 const DEPTH: u64 = 100_000;
@@ -96,4 +97,37 @@ fn a_limited_backtrace_has_the_innermost_frames() {
             assert_eq!(trap.backtrace, None);
         }
     });
+}
+
+/// A guest that checks its stack: each function compares the stack pointer with
+/// the limit in the store's context, once it has its frame.
+#[test]
+fn a_guest_out_of_stack_traps_and_its_frames_can_be_listed() {
+    let stack_limit = std::mem::offset_of!(JitContext, stack_limit);
+    let guest = Guest::new(&format!(
+        "function %for_ever(i64 vmctx, i64) -> i64 tail {{
+             gv0 = vmctx
+             gv1 = load.i64 notrap aligned gv0+{stack_limit}
+             stack_limit = gv1
+             fn0 = colocated %for_ever(i64 vmctx, i64) -> i64 tail
+         block0(v0: i64, v1: i64):
+         @10 v2 = call fn0(v0, v1)
+         @14 v3 = iadd v2, v1
+         @18 return v3
+         }}"
+    ));
+    let store = JitStore::new();
+    for entry in Entry::BOTH {
+        let here = &raw const entry;
+        store.context().stack_limit.set(here.addr() - (512 << 10));
+        let trap = store
+            .call(entry, &guest, "for_ever", &[1])
+            .expect_err("no end");
+        assert_eq!(trap.kind(), Some(TrapKind::StackOverflow));
+        let frames = frames(&trap);
+        assert!(frames.len() > 1000, "{}", frames.len());
+        // The check has no place in the guest's text.
+        assert_eq!(frames[0], "for_ever@?");
+        assert!(frames[1..].iter().all(|frame| frame == "for_ever@10"));
+    }
 }

@@ -1,7 +1,12 @@
 //! Entering a guest, and coming back with a value.
 
-use trapline::{TrapKind, activation};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 
+use trapline::{
+    TrapKind, capture_backtrace, catch_traps, catch_traps_with_landing_pad, raise_trap,
+};
+
+use crate::support::store::innermost;
 use crate::support::{Entry, Guest, JitStore, frames};
 
 #[test]
@@ -98,7 +103,7 @@ fn fifteen_arguments_arrive_and_their_stack_is_taken_away_on_every_way_out() {
 #[test]
 fn outside_of_a_guest_there_are_no_frames() {
     let store = JitStore::new();
-    assert!(activation::capture_backtrace(&store).is_empty());
+    assert!(capture_backtrace(&store).is_empty());
     // Words that an earlier guest left behind are not taken for frames.
     let guest = Guest::new(
         "function %ask(i64) -> i64 tail {
@@ -112,6 +117,64 @@ fn outside_of_a_guest_there_are_no_frames() {
     store.set_host(|_, argument| Ok(argument as u32));
     for entry in Entry::BOTH {
         assert_eq!(store.call(entry, &guest, "ask", &[]).expect("a value"), 7);
-        assert!(activation::capture_backtrace(&store).is_empty());
+        assert!(capture_backtrace(&store).is_empty());
     }
+}
+
+/// What is run may do without a guest.
+#[test]
+fn an_entry_that_enters_no_guest_comes_back_too() {
+    let store = JitStore::new();
+    assert_eq!(catch_traps(&store, |_| 5).expect("a value"), 5);
+    let six = catch_traps_with_landing_pad(&store, |_| Some(6));
+    assert_eq!(six.expect("a value"), 6);
+
+    let outcomes = [
+        catch_unwind(AssertUnwindSafe(|| {
+            catch_traps(&store, |_| -> u32 { panic!("on the way in") })
+        })),
+        catch_unwind(AssertUnwindSafe(|| {
+            catch_traps_with_landing_pad(&store, |_| -> Option<u32> { panic!("on the way in") })
+        })),
+    ];
+    for outcome in outcomes {
+        let payload = outcome.expect_err("panicked");
+        assert_eq!(payload.downcast_ref(), Some(&"on the way in"));
+        assert!(innermost().is_null());
+    }
+
+    let trap = catch_traps(&store, |_| -> u32 {
+        // SAFETY: nothing lies between here and the entry.
+        unsafe { raise_trap(TrapKind::Interrupt.into()) }
+    })
+    .expect_err("raised");
+    assert_eq!(trap.kind(), Some(TrapKind::Interrupt));
+    assert_eq!(frames(&trap), [""; 0]);
+}
+
+/// Compiled code never clears the landing pad that it has recorded. One that an
+/// earlier guest left behind is not to be landed on.
+#[test]
+fn the_landing_pad_of_an_earlier_guest_is_not_used() {
+    let guest = Guest::new(
+        "function %stop(i64) tail {
+         block0(v0: i64):
+         @10 trap user1
+         }",
+    );
+    let store = JitStore::new();
+    let trap = store.call(Entry::LandingPad, &guest, "stop", &[]);
+    trap.expect_err("told to trap");
+    // A store whose words are as a guest leaves them.
+    store.context().landing_pc.set(0xdead_beef);
+    let outcome = catch_unwind(AssertUnwindSafe(|| {
+        catch_traps_with_landing_pad(&store, |_| -> Option<u32> {
+            // SAFETY: nothing lies between here and the entry.
+            unsafe { raise_trap(TrapKind::Interrupt.into()) }
+        })
+    }));
+    let payload = outcome.expect_err("there is nowhere to land");
+    let message = payload.downcast_ref::<&str>().expect("a message");
+    assert!(message.contains("no entry trampoline"), "{message}");
+    assert!(innermost().is_null());
 }

@@ -4,7 +4,10 @@ use std::cell::RefCell;
 use std::error::Error;
 use std::rc::{Rc, Weak};
 
-use trapline::{Trap, TrapKind, TrapReason, capture_backtrace, for_each_activation};
+use trapline::{
+    Trap, TrapKind, TrapReason, capture_backtrace, catch_traps, catch_traps_with_landing_pad,
+    for_each_activation,
+};
 
 use crate::support::{Entry, Guest, HostReturn, JitStore, frames, resolve};
 
@@ -164,6 +167,24 @@ fn a_trap_that_the_host_swallows_leaves_the_outer_guest_working() {
             let result = store.call(entries[0], &guest, "a", &[divisor]);
             assert_eq!(result.expect("a value"), value);
         }
+    }
+}
+
+#[test]
+fn an_entry_that_has_not_reached_its_guest_yet_adds_no_frames() {
+    let guest = guest();
+    let store = JitStore::new().with_host(|store, _| {
+        let here = || resolve(&capture_backtrace(store), None);
+        assert_eq!(here(), ["a2@20", "a@10"]);
+        let inside = catch_traps(store, |_| here()).expect("a value");
+        assert_eq!(inside, here());
+        let inside = catch_traps_with_landing_pad(store, |_| Some(here())).expect("a value");
+        assert_eq!(inside, here());
+        Ok(3)
+    });
+    for entry in Entry::BOTH {
+        let result = store.call(entry, &guest, "a", &[0]);
+        assert_eq!(result.expect("a value"), 3);
     }
 }
 

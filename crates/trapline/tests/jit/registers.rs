@@ -1,1 +1,197 @@
-//! x
+//! What a function has to keep for its caller, over guests that use all of it
+//! and leave in the middle. (x86_64; psABI 3.2.1.)
+
+use std::arch::naked_asm;
+use std::mem::offset_of;
+
+use crate::support::{Entry, Guest, JitStore};
+
+/// The registers that a callee has to keep.
+#[derive(Clone, PartialEq, Debug)]
+#[repr(C)]
+struct Kept {
+    rbx: u64,
+    r12: u64,
+    r13: u64,
+    r14: u64,
+    r15: u64,
+    /// Control bits of the SSE unit. Its status bits are the callee's to change;
+    /// they are left out of the comparison.
+    mxcsr: u32,
+    /// Control word of the x87 unit.
+    x87: u32,
+}
+
+/// The exception flags: bits 0 to 5 of MXCSR (Intel SDM volume 1, 10.2.3).
+const MXCSR_STATUS: u32 = 0x3f;
+
+/// Calls `f(data)` with the registers in `kept`, and puts there what they are
+/// when it returns. For its own caller all is as before.
+#[unsafe(naked)]
+unsafe extern "C" fn call_with_registers(
+    kept: *mut Kept,
+    f: unsafe extern "C" fn(*mut u8),
+    data: *mut u8,
+) {
+    naked_asm!(
+        "push rbp",
+        "mov rbp, rsp",
+        "push rbx",
+        "push r12",
+        "push r13",
+        "push r14",
+        "push r15",
+        "push rdi",
+        // Six pushes keep the stack aligned, and so do 16 bytes for the control
+        // words.
+        "sub rsp, 16",
+        "stmxcsr [rsp]",
+        "fnstcw [rsp + 4]",
+        "mov rbx, [rdi + {rbx}]",
+        "mov r12, [rdi + {r12}]",
+        "mov r13, [rdi + {r13}]",
+        "mov r14, [rdi + {r14}]",
+        "mov r15, [rdi + {r15}]",
+        "ldmxcsr [rdi + {mxcsr}]",
+        "fldcw [rdi + {x87}]",
+        "mov rdi, rdx",
+        "call rsi",
+        "mov rdi, [rsp + 16]",
+        "mov [rdi + {rbx}], rbx",
+        "mov [rdi + {r12}], r12",
+        "mov [rdi + {r13}], r13",
+        "mov [rdi + {r14}], r14",
+        "mov [rdi + {r15}], r15",
+        "stmxcsr [rdi + {mxcsr}]",
+        "mov dword ptr [rdi + {x87}], 0",
+        "fnstcw [rdi + {x87}]",
+        "ldmxcsr [rsp]",
+        "fldcw [rsp + 4]",
+        "add rsp, 24",
+        "pop r15",
+        "pop r14",
+        "pop r13",
+        "pop r12",
+        "pop rbx",
+        "pop rbp",
+        "ret",
+        rbx = const offset_of!(Kept, rbx),
+        r12 = const offset_of!(Kept, r12),
+        r13 = const offset_of!(Kept, r13),
+        r14 = const offset_of!(Kept, r14),
+        r15 = const offset_of!(Kept, r15),
+        mxcsr = const offset_of!(Kept, mxcsr),
+        x87 = const offset_of!(Kept, x87),
+    )
+}
+
+/// Registers with values that nobody else has, rounding down in the SSE unit
+/// and up in the x87 unit, which has 53 bits of precision.
+fn unusual() -> Kept {
+    Kept {
+        rbx: 0xb0b0_b0b0_0000_0001,
+        r12: 0xb0b0_b0b0_0000_0012,
+        r13: 0xb0b0_b0b0_0000_0013,
+        r14: 0xb0b0_b0b0_0000_0014,
+        r15: 0xb0b0_b0b0_0000_0015,
+        mxcsr: 0x3f80,
+        x87: 0x0a7f,
+    }
+}
+
+/// Runs `f` with [`unusual`] registers, and checks that it keeps them.
+fn assert_keeps_registers(f: impl FnMut()) {
+    unsafe extern "C" fn call<F: FnMut()>(f: *mut u8) {
+        // SAFETY: the closure below, which nobody else uses meanwhile.
+        unsafe { (*f.cast::<F>())() }
+    }
+
+    fn call_of<F: FnMut()>(_: &F) -> unsafe extern "C" fn(*mut u8) {
+        call::<F>
+    }
+
+    let mut f = f;
+    let mut kept = unusual();
+    let call = call_of(&f);
+    // SAFETY: `call` is for what `f` points to. The control words mask all
+    // exceptions, so that Rust code runs under them.
+    unsafe { call_with_registers(&raw mut kept, call, (&raw mut f).cast()) };
+    kept.mxcsr &= !MXCSR_STATUS;
+    assert_eq!(kept, unusual());
+}
+
+/// A guest that has more values at hand than there are registers when it
+/// divides by zero, or calls a host function that fails.
+fn guest() -> Guest {
+    let define = |range: std::ops::Range<u32>| -> String {
+        range
+            .map(|i| format!("v{i} = imul v{}, v{}\n", i - 1, i - 2))
+            .collect()
+    };
+    let sum = |range: std::ops::Range<u32>| -> String {
+        range
+            .map(|i| format!("v{} = iadd v{}, v{i}\n", i + 100, i + 99))
+            .collect()
+    };
+    let (values, total) = (define(3..30), sum(3..30));
+    Guest::new(&format!(
+        "function %divide(i64, i64, i64) -> i64 tail {{
+         block0(v0: i64, v1: i64, v2: i64):
+             {values}
+             v102 = udiv v1, v2
+             {total}
+             return v129
+         }}
+         function %ask(i64, i64, i64) -> i64 tail {{
+             fn0 = %host(i64, i64) -> i64 tail
+         block0(v0: i64, v1: i64, v2: i64):
+             {values}
+             v102 = call fn0(v0, v1)
+             {total}
+             return v129
+         }}"
+    ))
+}
+
+#[test]
+fn registers_and_control_words_are_kept_over_every_way_out() {
+    let guest = guest();
+    let store = JitStore::new().with_host(|_, argument| match argument {
+        0 => Err(anyhow::anyhow!("no").into()),
+        _ => Ok(1),
+    });
+    for entry in Entry::BOTH {
+        let call = |name: &str, arguments: &[u64; 2]| store.call(entry, &guest, name, arguments);
+        for arguments in [[5, 1], [8, 2]] {
+            for name in ["divide", "ask"] {
+                assert_keeps_registers(|| {
+                    call(name, &arguments).expect("a value");
+                });
+            }
+        }
+        assert_keeps_registers(|| drop(call("divide", &[5, 0]).expect_err("no quotient")));
+        assert_keeps_registers(|| drop(call("ask", &[0, 7]).expect_err("the host fails")));
+    }
+}
+
+/// Code that is left in the middle may have control words of its own: a saved
+/// context has those of the time before. (A landing pad has not: compiled entry
+/// trampolines count on functions that hold to the ABI.)
+#[test]
+fn a_saved_context_brings_back_control_words_that_the_host_changed() {
+    let guest = guest();
+    let store = JitStore::new().with_host(|_, _| {
+        let (mxcsr, x87) = (0x1f80_u32, 0x037f_u16);
+        // SAFETY: the usual control words, which mask all exceptions. The host
+        // function fails, so that nobody sees that they have changed.
+        unsafe {
+            std::arch::asm!("ldmxcsr [{}]", in(reg) &raw const mxcsr, options(nostack, readonly));
+            std::arch::asm!("fldcw [{}]", in(reg) &raw const x87, options(nostack, readonly));
+        }
+        Err(anyhow::anyhow!("no").into())
+    });
+    assert_keeps_registers(|| {
+        let result = store.call(Entry::SavedContext, &guest, "ask", &[0, 7]);
+        drop(result.expect_err("the host fails"));
+    });
+}

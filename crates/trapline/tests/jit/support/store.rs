@@ -28,6 +28,8 @@ pub(crate) struct JitContext {
     pub(crate) exit_pc: Cell<usize>,
     pub(crate) landing_pc: Cell<usize>,
     pub(crate) entry_fp: Cell<usize>,
+    /// For guests: how far down their stack may grow.
+    pub(crate) stack_limit: Cell<usize>,
     /// For the host: whose context this is, while a guest of it runs.
     pub(crate) store: Cell<*const JitStore>,
     pub(crate) exit_fp: Cell<usize>,
@@ -104,6 +106,7 @@ impl JitStore {
                 exit_pc: Cell::new(0),
                 landing_pc: Cell::new(0),
                 entry_fp: Cell::new(0),
+                stack_limit: Cell::new(0),
                 store: Cell::new(ptr::null()),
                 exit_fp: Cell::new(0),
                 landing_sp: Cell::new(0),

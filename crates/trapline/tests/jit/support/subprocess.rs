@@ -5,39 +5,47 @@ use std::env;
 use std::os::unix::process::ExitStatusExt;
 use std::process::{Command, Output};
 
-/// Set in the process that is to end.
+use super::store::Entry;
+
+/// Set in the process that is to end: the kind of entry to try.
 const CHILD: &str = "TRAPLINE_JIT_TEST_CHILD";
 
-/// Runs `crash` in a process of its own, as the test `name` (its full path),
-/// and gives what that process left.
-///
-/// # Panics
-///
-/// If `crash` returns.
-pub(crate) fn output_of(name: &str, crash: impl FnOnce()) -> Output {
-    if env::var_os(CHILD).is_some() {
-        let no_core_dump = libc::rlimit {
-            rlim_cur: 0,
-            rlim_max: 0,
-        };
-        // SAFETY: reads the structure.
-        unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const no_core_dump) };
-        crash();
-        println!("still there");
+/// Runs `crash` as the test `name` (its full path) in a process of its own for
+/// each kind of entry, and gives what these processes left.
+pub(crate) fn outputs_of(name: &str, crash: impl Fn(Entry)) -> [Output; 2] {
+    if let Ok(entry) = env::var(CHILD) {
+        leave_no_core_dump();
+        Entry::BOTH
+            .into_iter()
+            .filter(|known| format!("{known:?}") == entry)
+            .for_each(crash);
+        println!("the process is still there");
         std::process::exit(0);
     }
-    Command::new(env::current_exe().expect("the test program"))
-        .args(["--exact", name, "--nocapture"])
-        .env(CHILD, "1")
-        .env_remove("RUST_BACKTRACE")
-        .output()
-        .expect("the test program can be run")
+    Entry::BOTH.map(|entry| {
+        Command::new(env::current_exe().expect("the test program"))
+            .args(["--exact", name, "--nocapture"])
+            .env(CHILD, format!("{entry:?}"))
+            .env_remove("RUST_BACKTRACE")
+            .output()
+            .expect("the test program can be run")
+    })
 }
 
-/// Runs `crash` the same way; it has to die by `signal`, with nothing on its
-/// standard error.
-pub(crate) fn assert_dies_silently(name: &str, signal: i32, crash: impl FnOnce()) {
-    let output = output_of(name, crash);
-    assert_eq!(output.status.signal(), Some(signal), "{output:?}");
-    assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{output:?}");
+/// Runs `crash` the same way; the processes have to die by `signal`, with
+/// nothing on their standard error.
+pub(crate) fn assert_dies_silently(name: &str, signal: i32, crash: impl Fn(Entry)) {
+    for output in outputs_of(name, crash) {
+        assert_eq!(output.status.signal(), Some(signal), "{output:?}");
+        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{output:?}");
+    }
+}
+
+fn leave_no_core_dump() {
+    let none = libc::rlimit {
+        rlim_cur: 0,
+        rlim_max: 0,
+    };
+    // SAFETY: reads the structure.
+    unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) };
 }
