@@ -29,7 +29,7 @@
 //! call_guest().unwrap();
 //! ```
 //!
-//! A library that wants to leave the process as it found it uses [`install`]
+//! A library that wants to leave the process as it found it uses [`install()`]
 //! instead, and [`SignalHandlers::uninstall`] at its end:
 //!
 //! ```
@@ -105,7 +105,7 @@
 //!   consequence after a fault, which then kills the process; but after somebody
 //!   sent one of these with `kill`, which the process survives, the
 //!   next trap of a guest kills it. Set the default action (or a handler
-//!   of your own) before [`install`], if that can happen.
+//!   of your own) before [`install()`], if that can happen.
 //!
 //! # Rules for embedders
 //!

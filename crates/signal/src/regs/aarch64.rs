@@ -1,17 +1,19 @@
 //! aarch64: `ucontext_t` as Linux and glibc lay it out.
 
-use libc::{c_int, siginfo_t, ucontext_t};
+use libc::ucontext_t;
 use trapline_arch::Resume;
 
 /// The branch-type field of PSTATE, bits 11:10: what kind of branch came here,
 /// checked by the next instruction on a page with branch target identification.
 const PSTATE_BTYPE: u64 = 0b11 << 10;
 
-/// The address to look up in the trap table.
-///
-/// The exception link register holds the instruction that did not happen, for
-/// aborts and for undefined instructions alike.
-pub(crate) fn trap_pc(context: &ucontext_t, _signal: c_int) -> usize {
+/// Whether `SIGILL` and `SIGFPE` leave the program counter past the instruction:
+/// no. The exception link register holds the instruction that did not happen,
+/// for aborts and for undefined instructions alike.
+pub(crate) const TRAPS_COMPLETE: bool = false;
+
+/// The saved program counter.
+pub(crate) fn program_counter(context: &ucontext_t) -> usize {
     context.uc_mcontext.pc as usize
 }
 
@@ -36,19 +38,4 @@ pub(crate) fn write_resume(context: &mut ucontext_t, resume: &Resume) {
     // We go there by an exception return, not by the branch that the guest may
     // have been in the middle of.
     registers.pstate &= !PSTATE_BTYPE;
-}
-
-/// Whether returning from the handler runs the trapping instruction again.
-pub(crate) fn returning_repeats(_signal: c_int) -> bool {
-    true
-}
-
-/// Whether a signal with the `si_code` of `kill`, 0, is nevertheless the
-/// processor's.
-pub(crate) fn raised_by_processor_with_code_zero(
-    _context: &ucontext_t,
-    _signal: c_int,
-    _info: &siginfo_t,
-) -> bool {
-    false
 }

@@ -1,6 +1,6 @@
 //! riscv64: `ucontext_t` as Linux and glibc lay it out.
 
-use libc::{c_int, siginfo_t, ucontext_t};
+use libc::ucontext_t;
 use trapline_arch::Resume;
 
 // Places in `__gregs`: the program counter stands where the always-zero `x0`
@@ -11,10 +11,12 @@ const S0: usize = 8;
 const A0: usize = 10;
 const A1: usize = 11;
 
-/// The address to look up in the trap table.
-///
-/// `sepc` holds the instruction that did not happen.
-pub(crate) fn trap_pc(context: &ucontext_t, _signal: c_int) -> usize {
+/// Whether `SIGILL` and `SIGFPE` leave the program counter past the instruction:
+/// no. `sepc` holds the instruction that did not happen.
+pub(crate) const TRAPS_COMPLETE: bool = false;
+
+/// The saved program counter.
+pub(crate) fn program_counter(context: &ucontext_t) -> usize {
     context.uc_mcontext.__gregs[PC] as usize
 }
 
@@ -40,19 +42,4 @@ pub(crate) fn write_resume(context: &mut ucontext_t, resume: &Resume) {
     ] {
         gregs[register] = value as libc::c_ulong;
     }
-}
-
-/// Whether returning from the handler runs the trapping instruction again.
-pub(crate) fn returning_repeats(_signal: c_int) -> bool {
-    true
-}
-
-/// Whether a signal with the `si_code` of `kill`, 0, is nevertheless the
-/// processor's.
-pub(crate) fn raised_by_processor_with_code_zero(
-    _context: &ucontext_t,
-    _signal: c_int,
-    _info: &siginfo_t,
-) -> bool {
-    false
 }

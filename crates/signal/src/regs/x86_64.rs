@@ -1,14 +1,16 @@
 //! x86_64: `ucontext_t` as Linux and glibc lay it out.
 
-use libc::{c_int, siginfo_t, ucontext_t};
+use libc::{c_int, ucontext_t};
 use trapline_arch::Resume;
 
-/// The address to look up in the trap table.
-///
-/// Every exception behind the four signals is a *fault*: the saved `rip` is the
+/// Whether `SIGILL` and `SIGFPE` leave the program counter past the instruction:
+/// no. Every exception behind the four signals is a *fault*: the saved `rip` is the
 /// instruction that did not happen (Intel SDM volume 3, table 6-1: #DE, #UD,
 /// #GP, #PF and #AC).
-pub(crate) fn trap_pc(context: &ucontext_t, _signal: c_int) -> usize {
+pub(crate) const TRAPS_COMPLETE: bool = false;
+
+/// The saved program counter.
+pub(crate) fn program_counter(context: &ucontext_t) -> usize {
     gpr(context, libc::REG_RIP)
 }
 
@@ -34,21 +36,6 @@ pub(crate) fn write_resume(context: &mut ucontext_t, resume: &Resume) {
     ] {
         gregs[register as usize] = value as i64;
     }
-}
-
-/// Whether returning from the handler runs the trapping instruction again.
-pub(crate) fn returning_repeats(_signal: c_int) -> bool {
-    true
-}
-
-/// Whether a signal with the `si_code` of `kill`, 0, is nevertheless the
-/// processor's.
-pub(crate) fn raised_by_processor_with_code_zero(
-    _context: &ucontext_t,
-    _signal: c_int,
-    _info: &siginfo_t,
-) -> bool {
-    false
 }
 
 fn gpr(context: &ucontext_t, register: c_int) -> usize {

@@ -367,6 +367,21 @@ fn a_guest_on_a_signal_stack_is_part_of_a_handler() {
 }
 
 #[test]
+fn these_tests_notice_a_handler_that_allocates() {
+    extern "C" fn allocate(_: c_int) {
+        std::hint::black_box(Box::new(1));
+    }
+
+    in_child!(|| {
+        prepare();
+        let handler = allocate as *const () as usize;
+        os::set_action(libc::SIGUSR1, &os::action(handler, libc::SA_ONSTACK, &[]));
+        os::send_to_self(libc::SIGUSR1);
+    })
+    .died_of(libc::SIGABRT, "a handler allocates or frees");
+}
+
+#[test]
 fn a_handler_from_before_us_sees_the_fault_inside_our_handler() {
     static SEEN: AtomicU32 = AtomicU32::new(0);
 
