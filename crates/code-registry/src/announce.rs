@@ -136,7 +136,7 @@ struct Stripe {
 
 #[cfg(not(loom))]
 const _: () = assert!(size_of::<[AtomicUsize; SLOTS]>() + size_of::<AtomicUsize>() <= 64);
-const _: () = assert!(STRIPES.is_power_of_two());
+const _: () = assert!(STRIPES.is_power_of_two(), "for cheap remainders");
 
 // The numbers of writes are one bit shorter than a word, and never wrap.
 const _: () = assert!(usize::BITS >= 64, "every supported ISA has 64 bits");
@@ -194,7 +194,7 @@ impl Readers {
     pub(crate) fn announce(&'static self, version: usize) -> Announcement {
         let announced = word::searching(version);
         let home = home_stripe();
-        let first = &self.stripes[home & (STRIPES - 1)].slots[0];
+        let first = &self.stripes[home % STRIPES].slots[0];
         let place = if take(first, announced) {
             Place::Slot(first)
         } else {
@@ -209,14 +209,14 @@ impl Readers {
     #[cold]
     fn announce_elsewhere(&'static self, home: usize, announced: usize) -> Place {
         for distance in 0..STRIPES {
-            let stripe = &self.stripes[(home + distance) & (STRIPES - 1)];
+            let stripe = &self.stripes[(home + distance) % STRIPES];
             for slot in &stripe.slots {
                 if slot.load(Relaxed) == word::FREE && take(slot, announced) {
                     return Place::Slot(slot);
                 }
             }
         }
-        let anonymous = &self.stripes[home & (STRIPES - 1)].anonymous;
+        let anonymous = &self.stripes[home % STRIPES].anonymous;
         anonymous.fetch_add(1, SeqCst);
         Place::Anonymous(anonymous)
     }
@@ -259,15 +259,24 @@ fn take(slot: &AtomicUsize, announced: usize) -> bool {
         .is_ok()
 }
 
-/// A number that this stack mostly shares with no other one.
+/// The stripe that this stack starts with.
 #[inline]
 fn home_stripe() -> usize {
-    /// 2^64 divided by the golden ratio: multiples of it spread evenly, so
-    /// stacks at any regular distance get different upper bits.
-    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
     let on_the_stack = 0_u8;
-    let piece = (&raw const on_the_stack).addr() as u64 >> STACK_PIECE_SHIFT;
-    (piece.wrapping_mul(SPREAD) >> (u64::BITS - 16)) as usize
+    stripe_of_stack((&raw const on_the_stack).addr())
+}
+
+/// The stripe for a stack that contains this address, mostly another one than
+/// other stacks'.
+#[inline]
+const fn stripe_of_stack(address: usize) -> usize {
+    /// 2^64 divided by the golden ratio: the upper halves of its multiples
+    /// spread evenly. Not so those of some multiples of 2^4, like the distances
+    /// of many stacks; folding the number once takes those out.
+    const SPREAD: u64 = 0x9e37_79b9_7f4a_7c15;
+    let piece = address as u64 >> STACK_PIECE_SHIFT;
+    let spread = (piece ^ piece >> 4).wrapping_mul(SPREAD) >> u32::BITS;
+    (spread as usize * STRIPES) >> u32::BITS
 }
 
 /// How a held object at `address` appears in what [`Readers::survey`] collects.
@@ -298,5 +307,60 @@ impl Drop for Announcement {
                 count.fetch_sub(1, Release);
             }
         }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use alloc::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn stacks_at_regular_distances_mostly_have_stripes_of_their_own() {
+        const KIB: usize = 1 << 10;
+        const STACKS: usize = 32;
+        for distance in [16, 32, 64, 128, 256, 1024, 2048, 4096, 8192] {
+            for guard in [0, 4, 16] {
+                let distance = (distance + guard) * KIB;
+                let stripes: BTreeSet<usize> = (0..STACKS)
+                    .map(|nth| stripe_of_stack(0x7f12_3456_7000 - nth * distance))
+                    .collect();
+                assert!(
+                    stripes.len() >= 20,
+                    "{distance:#x}: {} stripes",
+                    stripes.len()
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn nested_announcements_take_slots_and_then_count() {
+        let readers: &'static Readers = alloc::boxed::Box::leak(Readers::new().into());
+        let all = STRIPES * SLOTS;
+        let announcements: Vec<Announcement> = (0..all).map(|_| readers.announce(7)).collect();
+        assert!(
+            announcements
+                .iter()
+                .all(|a| matches!(a.place, Place::Slot(_)))
+        );
+        let mut held = Vec::new();
+        assert_eq!(readers.survey(&mut held), 7, "all search since write 7");
+        for (nth, announcement) in announcements.iter().enumerate() {
+            announcement.hold(nth * 2 + 2);
+        }
+        assert_eq!(readers.survey(&mut held), usize::MAX);
+        held.sort_unstable();
+        assert!(held.iter().copied().eq((1..=all).map(|nth| nth * 2)));
+
+        let anonymous = readers.announce(9);
+        assert!(matches!(anonymous.place, Place::Anonymous(_)));
+        assert_eq!(readers.survey(&mut held), 0, "nothing may be freed");
+        drop(anonymous);
+        assert_eq!(readers.survey(&mut held), usize::MAX);
+        drop(announcements);
+        assert_eq!(readers.survey(&mut held), usize::MAX);
+        assert!(held.is_empty());
     }
 }

@@ -26,10 +26,16 @@ pub struct CodeAddress {
 ///
 /// # What implementations must hold to
 ///
-/// [`text`](Self::text) and [`lookup_trap_code`](Self::lookup_trap_code) are
-/// reached from signal and exception handlers: they must not allocate, lock,
-/// format, panic, or touch a thread-local that is made on first use. The range
-/// must not change while the object is registered.
+/// - [`text`](Self::text), [`lookup_trap_code`](Self::lookup_trap_code) and
+///   [`as_any`](Self::as_any) are reached from signal and exception handlers:
+///   they must not allocate, lock, format, panic, or touch a thread-local that
+///   is made on first use.
+/// - The range must not change while the object is registered. The registry
+///   reads it once, when it is registered, and finds the object by what it
+///   read then.
+/// - The object is dropped by whoever removes code from the registry, or adds
+///   some, on whichever thread: see the crate documentation. Its destructor
+///   may register and remove code.
 pub trait CodeObject: Send + Sync + 'static {
     /// The addresses of the code, first inclusive, last exclusive.
     fn text(&self) -> Range<VirtualAddress>;

@@ -29,11 +29,31 @@ impl Children {
 
 /// One edit, which becomes write number `version` when it is published.
 pub(crate) struct Edit<'a> {
-    pub(crate) heap: &'a mut NodeHeap,
-    pub(crate) version: usize,
+    heap: &'a mut NodeHeap,
+    version: usize,
+    finished: bool,
 }
 
-impl Edit<'_> {
+impl Drop for Edit<'_> {
+    /// An edit that an allocator without memory ended by a panic is never
+    /// published: the nodes that it retired are all still in the tree.
+    fn drop(&mut self) {
+        if !self.finished {
+            self.heap.take_back(self.version);
+        }
+    }
+}
+
+impl<'a> Edit<'a> {
+    /// Starts write number `version`.
+    pub(crate) fn new(heap: &'a mut NodeHeap, version: usize) -> Self {
+        Self {
+            heap,
+            version,
+            finished: false,
+        }
+    }
+
     /// Makes the nodes for the concatenation of `pieces`: none if they are
     /// empty, two of the same size if they don't fit into one.
     ///
@@ -92,17 +112,21 @@ impl Edit<'_> {
     /// # Safety
     ///
     /// All nodes of the tree must be alive.
-    pub(crate) unsafe fn insert(&mut self, root: Option<Link>, start: usize, entry: Entry) -> Link {
-        let Some(root) = root else {
-            return self.build::<Entry, LEAF>(0, &[(&[start], &[entry])]).links[0];
+    pub(crate) unsafe fn insert(mut self, root: Option<Link>, start: usize, entry: Entry) -> Link {
+        let top = match root {
+            None => self.build::<Entry, LEAF>(0, &[(&[start], &[entry])]),
+            Some(root) => {
+                // SAFETY: alive by the caller's promise.
+                let (level, top) = unsafe { (root.level(), self.insert_below(root, start, entry)) };
+                if top.len == 1 {
+                    top
+                } else {
+                    self.build::<Link, INNER>(level + 1, &[top.piece()])
+                }
+            }
         };
-        // SAFETY: alive by the caller's promise.
-        let (level, top) = unsafe { (root.level(), self.insert_below(root, start, entry)) };
-        if top.len == 1 {
-            top.links[0]
-        } else {
-            self.build::<Link, INNER>(level + 1, &[top.piece()]).links[0]
-        }
+        self.finished = true;
+        top.links[0]
     }
 
     /// What stands for `node` once the range is added below it.
@@ -152,7 +176,7 @@ impl Edit<'_> {
     ///
     /// All nodes of the tree must be alive.
     pub(crate) unsafe fn remove(
-        &mut self,
+        mut self,
         root: Option<Link>,
         start: usize,
     ) -> Option<(Option<Link>, Entry)> {
@@ -164,6 +188,7 @@ impl Edit<'_> {
         // SAFETY: as above.
         let top = unsafe { self.remove_below(root?, start) };
         if top.len == 0 {
+            self.finished = true;
             return Some((None, entry));
         }
         let mut root = top.links[0];
@@ -171,12 +196,13 @@ impl Edit<'_> {
         while let Kind::Inner(inner) = unsafe { root.open() }
             && let &[only] = inner.values()
         {
-            // SAFETY: made just now by `remove_below`, so nobody else has seen
-            // it: all older inner nodes have more than one child, and so have
-            // all others but the first.
+            // SAFETY: only what `remove_below` made just now for the root can
+            // have a single child: all other inner nodes have INNER / 3 at
+            // least. So nobody else has seen it.
             unsafe { self.heap.free(root) };
             root = only;
         }
+        self.finished = true;
         Some((Some(root), entry))
     }
 
@@ -252,6 +278,31 @@ impl Edit<'_> {
                 &[(left.keys(), left.values()), (right.keys(), right.values())],
             ),
             _ => unreachable!("neighbours are of one level"),
+        }
+    }
+}
+
+#[cfg(all(test, not(loom)))]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn an_edit_that_does_not_end_takes_back_what_it_retired() {
+        let mut heap = NodeHeap::new();
+        let mut node = None;
+        for finished in [true, false] {
+            let mut edit = Edit::new(&mut heap, if finished { 1 } else { 2 });
+            let links = edit.build::<Link, INNER>(1, &[(&[7], &[Link::DANGLING])]);
+            edit.retire(links.links[0]);
+            edit.finished = finished;
+            node = Some(links.links[0]);
+            drop(edit);
+            assert_eq!(heap.retired(), 1, "that of the finished one");
+        }
+        // SAFETY: nobody else knows these nodes.
+        unsafe {
+            heap.free_retired(2);
+            heap.free(node.expect("made above"));
         }
     }
 }

@@ -123,6 +123,11 @@ impl NodeHeap {
         self.retired.push_back((version, node));
     }
 
+    /// Forgets that write number `version`, the latest, took out any nodes.
+    pub(crate) fn take_back(&mut self, version: usize) {
+        while self.retired.pop_back_if(|(v, _)| *v == version).is_some() {}
+    }
+
     /// Number of nodes that are taken out and not freed.
     #[inline]
     pub(crate) fn retired(&self) -> usize {

@@ -11,17 +11,18 @@ use crate::edit::Edit;
 use crate::heap::NodeHeap;
 use crate::sync::const_unless_loom;
 
-/// Nodes that may wait before a registration looks whether it can free some.
-/// A look costs as much as a few allocations.
+/// Nodes that may wait before a registration makes a survey, which costs about
+/// as much as the registration itself.
 const NODES_TO_WAIT: usize = 32;
 
 /// Things that are in no published tree any more, each with the number of the
 /// write that took it out.
 pub(crate) struct Retired {
     nodes: NodeHeap,
-    /// In the order of those numbers.
+    /// In the order of their numbers.
     objects: VecDeque<(usize, NonNull<dyn CodeObject>)>,
-    /// Objects of `objects` that a reader held when last looked.
+    /// Those that an earlier survey found held, and nothing else in the way:
+    /// nobody but the readers that held them then can still hold them.
     held_objects: Vec<NonNull<dyn CodeObject>>,
     /// Room for the words of the readers that hold objects.
     held: Vec<usize>,
@@ -45,10 +46,7 @@ impl Retired {
 
     /// Starts write number `version`.
     pub(crate) fn edit(&mut self, version: usize) -> Edit<'_> {
-        Edit {
-            heap: &mut self.nodes,
-            version,
-        }
+        Edit::new(&mut self.nodes, version)
     }
 
     /// `code` was taken out by write number `version`, and with it the count
@@ -88,10 +86,8 @@ impl Retired {
             // SAFETY: the registry's own count, given up here once.
             free.push(unsafe { Arc::from_raw(code.as_ptr().cast_const()) });
         };
-        if free_up_to > 0 {
-            for code in self.held_objects.extract_if(.., |code| !is_held(code)) {
-                release(code);
-            }
+        for code in self.held_objects.extract_if(.., |code| !is_held(code)) {
+            release(code);
         }
         while let Some((_, code)) = self
             .objects
