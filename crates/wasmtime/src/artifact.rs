@@ -11,9 +11,9 @@ use wasmtime_environ::obj::{
     ELF_WASM_BTI, ELF_WASM_ENGINE, ELF_WASMTIME_ADDRMAP, ELF_WASMTIME_INFO, ELF_WASMTIME_TRAPS,
 };
 use wasmtime_environ::{
-    Abi, CompiledModuleInfo, DefinedFuncIndex, FuncIndex, FuncKey, FuncKeyKind, FunctionLoc,
-    HostPtr, Module, ModuleInternedTypeIndex, ModuleTypes, RuntimeDataIndex, StaticModuleIndex,
-    VMOffsets,
+    Abi, CompiledModuleInfo, DefinedFuncIndex, EntityRef as _, FuncIndex, FuncKey, FuncKeyKind,
+    FunctionLoc, HostPtr, Module, ModuleInternedTypeIndex, ModuleTypes, RuntimeDataIndex,
+    StaticModuleIndex, VMOffsets,
 };
 
 use crate::address_map::AddressMap;
@@ -297,8 +297,8 @@ impl Artifact {
         &self.metadata.info.module
     }
 
-    /// The types of the module's functions: final types of functions only,
-    /// each with a trampoline type.
+    /// The types of the module's functions, and of functions that the compiler
+    /// added: final types of functions only.
     #[must_use]
     pub const fn types(&self) -> &ModuleTypes {
         &self.metadata.types
@@ -398,14 +398,11 @@ impl Artifact {
 
     /// The exit trampoline to host functions of this type: the `wasm_call` of
     /// a [`VMFunctionImport`](crate::vm::VMFunctionImport) of a host function.
-    /// Types of imported functions, and others that the module calls through
-    /// references, have one.
+    /// The types that the module declares have one.
     #[must_use]
     pub fn wasm_to_array_trampoline(&self, ty: ModuleInternedTypeIndex) -> Option<FunctionLoc> {
-        self.types().get(ty)?;
-        self.function(FuncKey::WasmToArrayTrampoline(
-            self.types().trampoline_type(ty),
-        ))
+        let trampoline = *self.metadata.trampolines.get(ty.index())?;
+        self.function(FuncKey::WasmToArrayTrampoline(trampoline?))
     }
 
     /// The function that completes the initialisation of an instance (globals,

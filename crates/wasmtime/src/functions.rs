@@ -209,14 +209,14 @@ impl FunctionTable {
         &self,
         text: usize,
         module: &Module,
-        types: usize,
+        trampolines: &[Option<ModuleInternedTypeIndex>],
     ) -> Result<(), ArtifactError> {
         self.check_shape()?;
         self.check_locations(text)?;
         for namespace in 0..self.namespaces.len() {
-            self.check_namespace(namespace, module, types)?;
+            self.check_namespace(namespace, module, trampolines.len())?;
         }
-        self.check_complete(module)
+        self.check_complete(module, trampolines)
     }
 
     fn check_shape(&self) -> Result<(), ArtifactError> {
@@ -345,7 +345,11 @@ impl FunctionTable {
         Ok(())
     }
 
-    fn check_complete(&self, module: &Module) -> Result<(), ArtifactError> {
+    fn check_complete(
+        &self,
+        module: &Module,
+        trampolines: &[Option<ModuleInternedTypeIndex>],
+    ) -> Result<(), ArtifactError> {
         let index = StaticModuleIndex::new(0);
         let missing = |what: &str, function: DefinedFuncIndex| {
             let expected = format!("{what} of each function that needs one");
@@ -369,6 +373,16 @@ impl FunctionTable {
             {
                 return Err(missing("the entry trampoline", function));
             }
+        }
+        for (function, ty) in module.functions.iter().take(module.num_imported_funcs) {
+            let ty = ty.signature.as_module_type_index();
+            let trampoline = ty.and_then(|ty| *trampolines.get(ty.index())?);
+            let exit = trampoline.and_then(|ty| self.get(FuncKey::WasmToArrayTrampoline(ty)));
+            PLACE.check(
+                exit.is_some(),
+                "an exit trampoline for each imported function",
+                || format!("none for function {}", function.as_u32()),
+            )?;
         }
         let startup = self
             .get(FuncKey::ModuleStartup(Abi::Array, index))

@@ -16,9 +16,9 @@ use wasmtime_environ::packed_option::ReservedValue as _;
 use wasmtime_environ::prelude::TryVec;
 use wasmtime_environ::{
     Atom, CompiledModuleInfo, EngineOrModuleTypeIndex, EntityIndex, EntityRef as _,
-    GlobalConstValue, Initializer, MemoryInitialization, Module, ModuleStartup, ModuleTypes,
-    StaticModuleIndex, TypeTrace as _, WasmArrayType, WasmContType, WasmExnType, WasmHeapType,
-    WasmRefType, WasmStructType, WasmValType,
+    GlobalConstValue, Initializer, MemoryInitialization, Module, ModuleInternedTypeIndex,
+    ModuleStartup, ModuleTypes, StaticModuleIndex, TypeTrace as _, WasmArrayType, WasmContType,
+    WasmExnType, WasmHeapType, WasmRefType, WasmStructType, WasmValType,
 };
 
 use crate::error::{ArtifactError, ArtifactErrorKind as Kind, Place};
@@ -31,6 +31,10 @@ pub(crate) struct Metadata {
     pub(crate) info: CompiledModuleInfo,
     pub(crate) functions: FunctionTable,
     pub(crate) types: ModuleTypes,
+    /// For each type, the type whose exit trampoline serves it. (The lookup
+    /// that `ModuleTypes` has panics for types that were not declared by the
+    /// module but added by the compiler.)
+    pub(crate) trampolines: Vec<Option<ModuleInternedTypeIndex>>,
 }
 
 /// The lengths of the sections that the metadata points into, in bytes.
@@ -58,11 +62,16 @@ impl Metadata {
         check_types(section, encoded_types, &types)?;
         check_module(&info.module, &types)?;
         check_ranges(&info, lengths)?;
-        functions.check(lengths.text, &info.module, types.len_types())?;
+        let mut trampolines = alloc::vec![None; types.len_types()];
+        for (ty, trampoline) in types.trampoline_types() {
+            trampolines[ty.index()] = Some(trampoline);
+        }
+        functions.check(lengths.text, &info.module, &trampolines)?;
         Ok(Self {
             info,
             functions,
             types,
+            trampolines,
         })
     }
 }
@@ -179,19 +188,11 @@ fn check_types(section: &[u8], encoded: &[u8], types: &ModuleTypes) -> Result<()
         PLACE.check_index("start of a recursion group", start.index(), end.index() + 1)?;
         PLACE.check_index("end of a recursion group", end.index(), count + 1)?;
     }
-    let mut next = 0;
     for (ty, trampoline) in types.trampoline_types() {
-        PLACE.check(
-            ty.index() == next,
-            "a trampoline type for each type in turn",
-            || format!("one for type {} after that of {next} types", ty.index()),
-        )?;
-        PLACE.check_index("a type index", trampoline.index(), count)?;
-        next += 1;
+        PLACE.check_index("a type index", ty.index(), count)?;
+        PLACE.check_index("a trampoline's type index", trampoline.index(), count)?;
     }
-    PLACE.check(next == count, "a trampoline type for each type", || {
-        format!("{next} for {count}")
-    })
+    Ok(())
 }
 
 fn check_type_index(index: EngineOrModuleTypeIndex, types: usize) -> Result<(), ArtifactError> {

@@ -25,7 +25,7 @@
 
   (func $inner (param i32) (result i32)
     (i32.add
-      (i32.load (memory $memory) offset=16 (local.get 0))
+      (i32.load $memory offset=16 (local.get 0))
       (call_indirect $table (type $binary) (i32.const 6) (i32.const 2) (local.get 0))))
 
   (func (export "float") (param f64 f32) (result i32)
