@@ -34,6 +34,19 @@ fn assert_trap(trap: &Trap, function: Function, address: Option<usize>, kind: Tr
     assert_eq!(trap, kind);
 }
 
+/// A load from `address` traps, and the trap says where.
+#[track_caller]
+fn assert_load_traps(store: &GuestStore, address: usize) -> Trap {
+    let trap = store.call(Function::Load, address).unwrap_err();
+    assert_trap(
+        &trap,
+        Function::Load,
+        Some(address),
+        TrapKind::MemoryOutOfBounds,
+    );
+    trap
+}
+
 #[test]
 fn an_illegal_instruction_is_a_trap() {
     prepare();
@@ -53,13 +66,7 @@ fn a_load_from_the_guard_region_is_a_trap_with_its_exact_address() {
     prepare();
     let store = GuestStore::new();
     let address = store.in_guard();
-    let trap = store.call(Function::Load, address).unwrap_err();
-    assert_trap(
-        &trap,
-        Function::Load,
-        Some(address),
-        TrapKind::MemoryOutOfBounds,
-    );
+    let trap = assert_load_traps(&store, address);
     assert_eq!(
         trap.wasm_fault,
         Some(WasmFault {
@@ -72,13 +79,7 @@ fn a_load_from_the_guard_region_is_a_trap_with_its_exact_address() {
 #[test]
 fn a_load_through_a_null_reference_is_a_trap() {
     prepare();
-    let trap = GuestStore::new().call(Function::Load, 0x10).unwrap_err();
-    assert_trap(
-        &trap,
-        Function::Load,
-        Some(0x10),
-        TrapKind::MemoryOutOfBounds,
-    );
+    assert_load_traps(&GuestStore::new(), 0x10);
 }
 
 #[test]
@@ -87,13 +88,7 @@ fn a_load_from_a_page_without_a_file_behind_it_is_a_trap() {
     let mut store = GuestStore::new();
     store.memory = os::map_page_of_empty_file();
     let address = store.memory.start + 8;
-    let trap = store.call(Function::Load, address).unwrap_err();
-    assert_trap(
-        &trap,
-        Function::Load,
-        Some(address),
-        TrapKind::MemoryOutOfBounds,
-    );
+    assert_load_traps(&store, address);
 }
 
 #[test]
@@ -125,13 +120,7 @@ fn the_ten_thousandth_trap_is_as_the_first_and_leaves_nothing_behind() {
     let store = GuestStore::with_hook(Hook::NoteStack);
     let address = store.in_guard();
     for _ in 0..10_000 {
-        let trap = store.call(Function::Load, address).unwrap_err();
-        assert_trap(
-            &trap,
-            Function::Load,
-            Some(address),
-            TrapKind::MemoryOutOfBounds,
-        );
+        assert_load_traps(&store, address);
         assert!(store.was_on_signal_stack.replace(false));
         assert!(!os::is_on_signal_stack());
     }
@@ -150,13 +139,7 @@ fn traps_on_many_threads_at_once_are_each_their_own() {
                 let store = GuestStore::new();
                 for i in 0..200 {
                     let address = store.in_guard() + i * 8;
-                    let trap = store.call(Function::Load, address).unwrap_err();
-                    assert_trap(
-                        &trap,
-                        Function::Load,
-                        Some(address),
-                        TrapKind::MemoryOutOfBounds,
-                    );
+                    assert_load_traps(&store, address);
                     let trap = store.call(Function::Unreachable, 0).unwrap_err();
                     assert_eq!(trap.kind(), Some(TrapKind::UnreachableCodeReached));
                 }
