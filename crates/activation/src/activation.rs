@@ -44,16 +44,28 @@ impl fmt::Debug for ActivationHead {
     }
 }
 
+// The three functions below are never inlined. While a guest runs, its fiber may
+// move to another CPU; code around it (the way out of `catch_traps`, a second
+// `catch_traps` in the same function) must not use the address of the head that
+// was computed before, which compilers take for a constant of the function.
+
 /// The head of this CPU's chain.
-#[inline]
+#[inline(never)]
 pub(crate) fn head() -> *const Activation {
     ACTIVATION.with(ActivationHead::innermost)
 }
 
+/// Puts an activation on top of this CPU's chain. The chain is whole at any
+/// moment, for handlers that look at it.
+#[inline(never)]
+fn push(activation: &Activation) {
+    ACTIVATION.with(|head| {
+        activation.previous.set(head.0.get());
+        head.0.set(activation);
+    });
+}
+
 /// Sets the head of this CPU's chain.
-///
-/// Never inlined: while a guest runs its fiber may move to another CPU, and the
-/// way out must not use an address that was computed on the way in.
 #[inline(never)]
 pub(crate) fn set_head(activation: *const Activation) {
     ACTIVATION.with(|head| head.0.set(activation));
@@ -137,8 +149,7 @@ impl Activation {
     pub(crate) unsafe fn enter<S: Store>(&self) -> Entered<'_> {
         // SAFETY: the layout is the store's; what was in the words is saved.
         unsafe { StoreWords::clear(self.store_context, const { &S::LAYOUT }) };
-        self.previous.set(head());
-        set_head(self);
+        push(self);
         Entered { activation: self }
     }
 

@@ -1,5 +1,6 @@
 //! From the chain of activations to the runs of frames of one store.
 
+use core::mem;
 use core::ptr::{self, NonNull};
 
 use trapline_arch::VirtualAddress;
@@ -23,11 +24,12 @@ pub fn capture_backtrace<S: Store>(store: &S) -> RawBacktrace {
 /// beyond them is read.
 #[must_use]
 pub fn capture_backtrace_limited<S: Store>(store: &S, limit: usize) -> RawBacktrace {
+    let here = 0_u8;
     // SAFETY: `head` is this CPU's chain; a guest of the store that was left
     // for a host call stands where its words say, by the duties of `Store`.
     unsafe {
         RawBacktrace::capture(
-            Runs::of_store(head(), store.vm_store_context(), None),
+            Runs::of_store(head(), store.vm_store_context(), None, &here),
             limit,
         )
     }
@@ -48,10 +50,11 @@ pub(crate) unsafe fn capture_for_trap(
     if limit == 0 {
         return None;
     }
+    let here = 0_u8;
     // SAFETY: the caller's duty.
     Some(unsafe {
         RawBacktrace::capture(
-            Runs::of_store(activation, activation.vm_store_context(), start),
+            Runs::of_store(activation, activation.vm_store_context(), start, &here),
             limit,
         )
     })
@@ -68,19 +71,24 @@ struct Runs {
     /// the first is met, since only then they may be read.
     words: Option<StoreWords>,
     start: Option<(VirtualAddress, VirtualAddress)>,
+    /// Something that was pushed later than any frame of the next run.
+    newer: VirtualAddress,
 }
 
 impl Runs {
+    /// `here` is a local variable of whoever walks.
     fn of_store(
         newest: *const Activation,
         store_context: NonNull<VMStoreContext>,
         start: Option<(VirtualAddress, VirtualAddress)>,
+        here: &u8,
     ) -> Self {
         Self {
             next: newest,
             store_context,
             words: None,
             start,
+            newer: VirtualAddress::from_ptr(here),
         }
     }
 }
@@ -94,6 +102,7 @@ impl Iterator for Runs {
             // than whoever walks it.
             let activation = unsafe { self.next.as_ref() }?;
             self.next = activation.previous_ptr();
+            let newer = mem::replace(&mut self.newer, activation.address());
             if !ptr::eq(
                 activation.vm_store_context().as_ptr(),
                 self.store_context.as_ptr(),
@@ -106,7 +115,7 @@ impl Iterator for Runs {
                 None => unsafe { activation.live_words() },
             };
             self.words = Some(activation.saved_words());
-            if let Some(run) = run_of(activation, words, self.start.take()) {
+            if let Some(run) = run_of(activation, words, self.start.take(), newer) {
                 return Some(run);
             }
         }
@@ -119,20 +128,29 @@ fn run_of(
     activation: &Activation,
     words: StoreWords,
     start: Option<(VirtualAddress, VirtualAddress)>,
+    newer: VirtualAddress,
 ) -> Option<Run> {
     let entry_fp = VirtualAddress::new(words.entry_fp);
     // Both frames and activation are on one stack; what is not below the
     // activation is of another entry, and its frames may be gone.
-    let stack = VirtualAddress::NULL..activation.address();
-    if !stack.contains(&entry_fp) {
+    if entry_fp >= activation.address() {
         return None;
     }
+    // What is newer is below all of the frames, or on another stack: then it may
+    // be above them, and says nothing.
+    let lowest = if newer < entry_fp {
+        newer
+    } else {
+        VirtualAddress::NULL
+    };
+    let stack = lowest..activation.address();
     let (pc, fp) = match start {
         Some(start) => start,
         None => {
+            let frames = lowest..entry_fp;
             // SAFETY: by the duties of `Store`, the exit words are of a frame
             // below the entry frame, which is below the activation.
-            let fp = unsafe { words.guest_exit_fp(activation.layout()) }?;
+            let fp = unsafe { words.guest_exit_fp(activation.layout(), frames) }?;
             (VirtualAddress::new(words.exit_pc), fp)
         }
     };

@@ -28,6 +28,58 @@ use crate::{Store, Trap, VMContext, panic};
 /// while the guest runs must not need one either; nobody can check that. `f`
 /// enters the guest once, as the last thing it does.
 ///
+/// Arguments borrowed, as they should be:
+///
+/// ```
+/// # use core::{cell::UnsafeCell, ptr::NonNull};
+/// # use trapline_activation::{
+/// #     ExitFp, Store, VMContext, VMStoreContext, VMStoreContextLayout, WasmFault, catch_traps,
+/// # };
+/// # struct MyStore(UnsafeCell<[usize; 3]>);
+/// # // SAFETY: the layout is that of the array; there are no memories.
+/// # unsafe impl Store for MyStore {
+/// #     const LAYOUT: VMStoreContextLayout = VMStoreContextLayout {
+/// #         exit_fp: ExitFp::Guest(0),
+/// #         exit_pc: 8,
+/// #         entry_fp: 16,
+/// #         landing_pad: None,
+/// #     };
+/// #     fn default_caller(&self) -> NonNull<VMContext> { NonNull::dangling() }
+/// #     fn vm_store_context(&self) -> NonNull<VMStoreContext> { NonNull::from(&self.0).cast() }
+/// #     fn wasm_fault(&self, _: trapline_arch::VirtualAddress) -> Option<WasmFault> { None }
+/// # }
+/// # let store = MyStore(UnsafeCell::new([0; 3]));
+/// let arguments = vec![1_u64, 2];
+/// let len = catch_traps(&store, |_caller| arguments.len());
+/// assert_eq!(len.unwrap(), 2);
+/// ```
+///
+/// Arguments owned by the closure, which nobody would free after a trap:
+///
+/// ```compile_fail,E0080
+/// # use core::{cell::UnsafeCell, ptr::NonNull};
+/// # use trapline_activation::{
+/// #     ExitFp, Store, VMContext, VMStoreContext, VMStoreContextLayout, WasmFault, catch_traps,
+/// # };
+/// # struct MyStore(UnsafeCell<[usize; 3]>);
+/// # // SAFETY: the layout is that of the array; there are no memories.
+/// # unsafe impl Store for MyStore {
+/// #     const LAYOUT: VMStoreContextLayout = VMStoreContextLayout {
+/// #         exit_fp: ExitFp::Guest(0),
+/// #         exit_pc: 8,
+/// #         entry_fp: 16,
+/// #         landing_pad: None,
+/// #     };
+/// #     fn default_caller(&self) -> NonNull<VMContext> { NonNull::dangling() }
+/// #     fn vm_store_context(&self) -> NonNull<VMStoreContext> { NonNull::from(&self.0).cast() }
+/// #     fn wasm_fault(&self, _: trapline_arch::VirtualAddress) -> Option<WasmFault> { None }
+/// # }
+/// # let store = MyStore(UnsafeCell::new([0; 3]));
+/// let arguments = vec![1_u64, 2];
+/// let len = catch_traps(&store, move |_caller| arguments.len());
+/// assert_eq!(len.unwrap(), 2);
+/// ```
+///
 /// # Errors
 ///
 /// The trap that the guest was left for.

@@ -41,9 +41,15 @@ pub enum FaultVerdict {
 ///   context; it is alive, and [`LAYOUT`](Self::LAYOUT) describes the words that the
 ///   store's compiled code writes in it, when it enters and leaves the guest.
 ///   Nobody else writes them.
+/// * A store is used by one thread (CPU) at a time: nobody enters a guest of it
+///   on another one while an activation of it is linked, or suspended with a
+///   fiber that may run. A store that is not [`Sync`] has this by its type.
 /// * Compiled code runs on the stack that `catch_traps` was called on, and
 ///   keeps frame records with rising frame pointers (Cranelift:
 ///   `preserve_frame_pointers`).
+/// * When a guest traps there is stack left below its frame for the code that
+///   captures the backtrace and makes the core dump: the guests' stack limit
+///   is that far from the end of the stack.
 /// * [`wasm_fault`](Self::wasm_fault) and
 ///   [`on_guest_fault`](Self::on_guest_fault) hold to the rules of an exception
 ///   handler: no allocation, no lock, no formatting, no panic, no thread-local
@@ -82,7 +88,9 @@ pub unsafe trait Store {
     }
 
     /// A core dump of the store, taken when a trap is recorded, while the
-    /// guest's frames are still there. Called in normal context.
+    /// guest's frames are still there. Called in normal context, on the guest's
+    /// stack. It must not panic: between here and the host there are frames of
+    /// compiled code, so that the process is aborted.
     #[inline]
     fn coredump(&self, reason: &TrapReason, backtrace: Option<&RawBacktrace>) -> Option<CoreDump> {
         let _ = (reason, backtrace);

@@ -66,7 +66,7 @@ impl SuspendedActivations {
     /// # Safety
     ///
     /// * The fiber goes on, on this CPU, and nothing else happens on it before.
-    /// * No guest of the same stores was entered in between and is still in.
+    /// * The stores of its guests are not in use on another CPU.
     pub unsafe fn resume(self) {
         let mut older = head();
         let mut next = self.oldest;

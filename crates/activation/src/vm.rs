@@ -3,9 +3,10 @@
 
 use core::fmt;
 use core::marker::{PhantomData, PhantomPinned};
+use core::ops::Range;
 use core::ptr::NonNull;
 
-use trapline_arch::VirtualAddress;
+use trapline_arch::{NEXT_OLDER_FP_FROM_FP_OFFSET, VirtualAddress, is_fp_aligned};
 
 /// The context of an instance, as compiled code gets it; opaque here.
 #[repr(C)]
@@ -146,9 +147,10 @@ impl StoreWords {
         }
     }
 
-    /// Zeroes the exit pair, and the landing pad's address where there is one:
-    /// compiled code writes them and never clears them, so that what is there
-    /// before an entry belongs to frames that may be gone.
+    /// Zeroes the exit pair, the entry frame pointer, and the landing pad's
+    /// address where there is one: compiled code writes them and never clears
+    /// them, so that what is there before an entry belongs to frames that may be
+    /// gone.
     ///
     /// # Safety
     ///
@@ -161,6 +163,7 @@ impl StoreWords {
         };
         clear(layout.exit_fp.offset());
         clear(layout.exit_pc);
+        clear(layout.entry_fp);
         if let Some(pad) = layout.landing_pad {
             clear(pad.entry_trap_handler);
         }
@@ -169,6 +172,10 @@ impl StoreWords {
     /// Frame pointer of the innermost guest frame, `None` if the guest was not
     /// left (or never entered).
     ///
+    /// An exit trampoline's frame pointer that is not in `frames` can't be
+    /// right and is not read through: it is returned in place of the guest's,
+    /// for the walk to refuse.
+    ///
     /// # Safety
     ///
     /// * The exit words, unless zero, are of frames that are alive.
@@ -176,21 +183,22 @@ impl StoreWords {
     pub(crate) unsafe fn guest_exit_fp(
         &self,
         layout: &VMStoreContextLayout,
+        frames: Range<VirtualAddress>,
     ) -> Option<VirtualAddress> {
         if self.exit_pc == 0 || self.exit_fp == 0 {
             return None;
         }
         let fp = VirtualAddress::new(self.exit_fp);
-        Some(match layout.exit_fp {
-            ExitFp::Guest(_) => fp,
-            ExitFp::Trampoline(_) => {
-                let older = fp
-                    .get()
-                    .wrapping_add(trapline_arch::NEXT_OLDER_FP_FROM_FP_OFFSET);
+        match layout.exit_fp {
+            ExitFp::Trampoline(_) if is_fp_aligned(fp) && frames.contains(&fp) => {
+                let older = fp.get().wrapping_add(NEXT_OLDER_FP_FROM_FP_OFFSET);
                 // SAFETY: the exit trampoline's frame is alive, by this
                 // method's duty, and its frame record is at `fp`.
-                VirtualAddress::new(unsafe { VirtualAddress::new(older).as_ptr::<usize>().read() })
+                Some(VirtualAddress::new(unsafe {
+                    VirtualAddress::new(older).as_ptr::<usize>().read()
+                }))
             }
-        })
+            ExitFp::Trampoline(_) | ExitFp::Guest(_) => Some(fp),
+        }
     }
 }

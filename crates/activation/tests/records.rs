@@ -1,0 +1,495 @@
+//! What is recorded: once, read once, and kept as it was.
+#![cfg(all(target_arch = "x86_64", feature = "std"))]
+
+mod support;
+
+use std::cell::{Cell, RefCell};
+use std::error::Error;
+use std::fmt;
+use std::ops::ControlFlow;
+use std::panic::{AssertUnwindSafe, catch_unwind};
+
+use support::{
+    FakeStore, Fault, HostResult, Program, WAYS_IN, calls, register_guest, run, run_with_pad,
+    trap_in, trap_pcs, unchanged,
+};
+use trapline_activation::{
+    Activation, CoreDump, Trap, TrapReason, UnwindReason, WasmFault, catch_traps,
+    catch_traps_with_landing_pad, for_each_activation, raise_preexisting_trap, raise_trap,
+    record_trap, record_unwind,
+};
+use trapline_arch::VirtualAddress;
+use trapline_code_registry::TrapKind;
+
+fn wasm(kind: TrapKind) -> UnwindReason {
+    UnwindReason::Trap(TrapReason::Wasm(kind))
+}
+
+/// The message of the panic that `f` must end in.
+fn panic_message<R>(f: impl FnOnce() -> R) -> String {
+    let Err(payload) = catch_unwind(AssertUnwindSafe(f)) else {
+        panic!("did not panic");
+    };
+    match payload.downcast::<String>() {
+        Ok(message) => *message,
+        Err(payload) => (*payload.downcast_ref::<&str>().unwrap()).to_string(),
+    }
+}
+
+#[test]
+fn a_second_record_panics_and_the_first_is_kept() {
+    register_guest();
+    for way_in in WAYS_IN {
+        let store = FakeStore::new();
+        let twice = || -> HostResult {
+            record_trap(TrapKind::OutOfFuel);
+            let message = panic_message(|| record_unwind(wasm(TrapKind::Interrupt)));
+            assert!(message.contains("recorded already"), "{message}");
+            assert!(message.contains("OutOfFuel"), "names the first: {message}");
+            Ok(())
+        };
+        let trap = way_in(&store, &Program::new().frames(1).host(&twice)).unwrap_err();
+        assert_eq!(trap.kind(), Some(TrapKind::OutOfFuel));
+    }
+}
+
+#[test]
+fn a_record_outside_of_any_activation_panics_and_says_so() {
+    let message = panic_message(|| record_unwind(wasm(TrapKind::OutOfFuel)));
+    assert!(message.contains("outside of any catch_traps"), "{message}");
+    assert!(message.contains("OutOfFuel"), "{message}");
+}
+
+#[test]
+fn a_raise_outside_of_any_activation_panics_and_says_so() {
+    // SAFETY: there is nothing to leave, so this panics.
+    let message = panic_message(|| unsafe { raise_preexisting_trap() });
+    assert!(message.contains("outside of any catch_traps"), "{message}");
+}
+
+#[test]
+fn a_raise_without_a_record_panics_and_says_so() {
+    let store = FakeStore::new();
+    let message = panic_message(|| {
+        catch_traps(&store, |_| {
+            // SAFETY: nothing is recorded, so this panics.
+            unsafe { raise_preexisting_trap() }
+        })
+        .map(|never: std::convert::Infallible| match never {})
+    });
+    assert!(message.contains("nobody recorded why"), "{message}");
+}
+
+#[test]
+fn a_raise_before_the_landing_pad_is_known_panics_and_says_so() {
+    let store = FakeStore::new();
+    let message = panic_message(|| {
+        catch_traps_with_landing_pad(&store, |_| -> Option<()> {
+            // SAFETY: no trampoline was called, so this panics.
+            unsafe { raise_trap(TrapReason::Wasm(TrapKind::OutOfFuel)) }
+        })
+    });
+    assert!(message.contains("no entry trampoline"), "{message}");
+}
+
+#[test]
+fn a_failure_that_nobody_recorded_panics_and_says_so() {
+    let store = FakeStore::new();
+    let message = panic_message(|| {
+        unchanged(&[&store], || {
+            catch_traps_with_landing_pad(&store, |_| None::<()>)
+        })
+    });
+    assert!(message.contains("nobody recorded why"), "{message}");
+}
+
+#[test]
+fn a_record_that_nobody_raises_comes_back_as_an_error() {
+    struct Counted<'a>(&'a Cell<u32>);
+    impl Drop for Counted<'_> {
+        fn drop(&mut self) {
+            self.0.set(self.0.get() + 1);
+        }
+    }
+    let store = FakeStore::new();
+    let drops = &Cell::new(0);
+    let trap = catch_traps(&store, |_| {
+        record_trap(TrapKind::CastFailure);
+        Counted(drops)
+    })
+    .map(|_| ())
+    .unwrap_err();
+    assert_eq!(trap.kind(), Some(TrapKind::CastFailure));
+    assert_eq!(drops.get(), 1, "the value is dropped");
+    let trap = catch_traps_with_landing_pad(&store, |_| {
+        record_trap(TrapKind::CastFailure);
+        Some(Counted(drops))
+    })
+    .map(|_| ())
+    .unwrap_err();
+    assert_eq!(trap.kind(), Some(TrapKind::CastFailure));
+    assert_eq!(drops.get(), 2);
+}
+
+#[test]
+fn a_panic_recorded_that_nobody_raises_goes_on() {
+    let store = FakeStore::new();
+    let message = panic_message(|| {
+        unchanged(&[&store], || {
+            catch_traps(&store, |_| {
+                record_unwind(UnwindReason::Panic(Box::new("the payload")));
+            })
+        })
+    });
+    assert_eq!(message, "the payload");
+}
+
+#[test]
+fn a_panic_of_the_closure_outweighs_what_was_recorded() {
+    let store = FakeStore::new();
+    let message = panic_message(|| {
+        unchanged(&[&store], || {
+            catch_traps(&store, |_| {
+                record_trap(TrapKind::OutOfFuel);
+                panic!("after the record");
+            })
+            .map(|never: std::convert::Infallible| match never {})
+        })
+    });
+    assert_eq!(message, "after the record");
+    // And nothing of it is left for the next guest.
+    catch_traps(&store, |_| ()).unwrap();
+}
+
+#[test]
+fn a_panic_of_the_closure_after_a_nested_trap_leaves_all_as_it_was() {
+    register_guest();
+    for way_in in WAYS_IN {
+        let store = FakeStore::new();
+        let fault = Fault::without_address();
+        let program = Program::new().frames(2).trap(&fault);
+        let message = panic_message(|| {
+            unchanged(&[&store], || {
+                catch_traps(&store, |_| -> () {
+                    let trap = way_in(&store, &program).unwrap_err();
+                    assert_eq!(trap_pcs(&trap), trap_in(2));
+                    drop(trap);
+                    panic!("afterwards");
+                })
+            })
+        });
+        assert_eq!(message, "afterwards");
+    }
+}
+
+#[test]
+fn what_was_recorded_is_read_once() {
+    register_guest();
+    for way_in in WAYS_IN {
+        let store = FakeStore::new();
+        let error = || Err(TrapReason::Wasm(TrapKind::OutOfFuel));
+        let fails = Program::new().frames(1).host(&error);
+        way_in(&store, &fails).unwrap_err();
+        way_in(&store, &Program::new().frames(1).nothing()).unwrap();
+    }
+}
+
+#[test]
+fn whether_a_guest_is_being_left_can_be_seen() {
+    let store = FakeStore::new();
+    let unwinding = || {
+        for_each_activation(|activation| ControlFlow::Break(activation.is_unwinding()))
+            .break_value()
+    };
+    assert_eq!(unwinding(), None);
+    catch_traps(&store, |_| {
+        assert_eq!(unwinding(), Some(false));
+        record_trap(TrapKind::OutOfFuel);
+        assert_eq!(unwinding(), Some(true));
+    })
+    .unwrap_err();
+    assert_eq!(unwinding(), None);
+}
+
+#[test]
+fn a_builtin_may_record_and_raise_in_one() {
+    register_guest();
+    for way_in in WAYS_IN {
+        let store = FakeStore::new();
+        let builtin = || -> HostResult {
+            // SAFETY: called by a guest; nothing in between has a destructor.
+            unsafe { raise_trap(TrapReason::Wasm(TrapKind::TableOutOfBounds)) }
+        };
+        let program = Program::new().frames(3).host(&builtin);
+        let trap = unchanged(&[&store], || way_in(&store, &program)).unwrap_err();
+        assert_eq!(trap.kind(), Some(TrapKind::TableOutOfBounds));
+        assert_eq!(trap_pcs(&trap), calls(3));
+    }
+}
+
+/// An error type of a host.
+#[derive(PartialEq, Debug)]
+struct Exit {
+    status: i32,
+    text: String,
+}
+
+impl fmt::Display for Exit {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "exit with {}", self.status)
+    }
+}
+
+impl Error for Exit {}
+
+#[test]
+fn a_host_error_keeps_its_type_and_payload() {
+    register_guest();
+    for way_in in WAYS_IN {
+        let store = FakeStore::new();
+        let error = || {
+            Err(TrapReason::from(anyhow::Error::new(Exit {
+                status: 3,
+                text: "text".to_string(),
+            })))
+        };
+        let program = Program::new().frames(1).host(&error);
+        let trap = way_in(&store, &program).unwrap_err();
+        assert_eq!(trap.kind(), None);
+        assert_eq!(trap.to_string(), "error raised by a host function");
+        let source = trap.source().unwrap();
+        assert_eq!(source.to_string(), "exit with 3");
+        assert_eq!(source.downcast_ref::<Exit>().unwrap().status, 3);
+        let TrapReason::User(error) = trap.reason else {
+            panic!("{:?}", trap.reason);
+        };
+        let exit = error.downcast::<Exit>().unwrap();
+        assert_eq!((exit.status, exit.text.as_str()), (3, "text"));
+    }
+}
+
+/// Passes a trap through `layers` guests of `store`, each of which is called by
+/// the host function that the next one calls; `wrap` is what each host function
+/// makes of the trap.
+fn through_layers(store: &FakeStore, layers: usize, wrap: &dyn Fn(Trap) -> anyhow::Error) -> Trap {
+    let fault = Fault::without_address();
+    if layers == 0 {
+        return run(store, &Program::new().frames(1).trap(&fault)).unwrap_err();
+    }
+    let host = || {
+        Err(TrapReason::User(wrap(through_layers(
+            store,
+            layers - 1,
+            wrap,
+        ))))
+    };
+    let program = Program::new().frames(2).host(&host);
+    let trap = if layers.is_multiple_of(2) {
+        run(store, &program)
+    } else {
+        run_with_pad(store, &program)
+    };
+    trap.unwrap_err()
+}
+
+fn frames_ptr(trap: &Trap) -> *const trapline_backtrace::Frame {
+    trap.backtrace.as_ref().unwrap().as_slice().as_ptr()
+}
+
+#[test]
+fn a_trap_passed_through_layers_is_captured_once_and_stays_what_it_was() {
+    register_guest();
+    let store = FakeStore::new();
+    let frames = RefCell::new(Vec::new());
+    let wrap = |trap: Trap| {
+        frames.borrow_mut().push(frames_ptr(&trap));
+        anyhow::Error::new(trap)
+    };
+    let layers = 60;
+    let trap = through_layers(&store, layers, &wrap);
+    assert_eq!(store.captures.get(), 1);
+    assert!(frames.borrow().iter().all(|ptr| *ptr == frames_ptr(&trap)));
+    let TrapReason::Jit { trap: kind, .. } = trap.reason else {
+        panic!("{:?}", trap.reason);
+    };
+    assert_eq!(kind, TrapKind::MemoryOutOfBounds);
+    // The whole way, from the first capture.
+    let mut expected = trap_in(1);
+    expected.extend(calls(2 * layers));
+    assert_eq!(trap_pcs(&trap), expected);
+}
+
+#[test]
+fn a_trap_passed_through_layers_with_context_is_captured_once() {
+    register_guest();
+    let store = FakeStore::new();
+    let frames = RefCell::new(Vec::new());
+    let wrap = |trap: Trap| {
+        frames.borrow_mut().push(frames_ptr(&trap));
+        anyhow::Error::new(trap).context("while calling on")
+    };
+    let layers = 60;
+    let trap = through_layers(&store, layers, &wrap);
+    assert_eq!(store.captures.get(), 1);
+    assert!(frames.borrow().iter().all(|ptr| *ptr == frames_ptr(&trap)));
+    // Each layer's words are there, and the first trap is at the bottom.
+    let TrapReason::User(error) = &trap.reason else {
+        panic!("{:?}", trap.reason);
+    };
+    let contexts = error
+        .chain()
+        .filter(|cause| cause.to_string() == "while calling on")
+        .count();
+    assert_eq!(contexts, layers);
+    let bottom = error
+        .chain()
+        .filter_map(|cause| cause.downcast_ref::<Trap>())
+        .last()
+        .unwrap();
+    assert_eq!(bottom.kind(), Some(TrapKind::MemoryOutOfBounds));
+}
+
+#[test]
+fn a_trap_passed_on_in_a_host_error_of_its_own_is_captured_once() {
+    #[derive(Debug)]
+    struct Wrapped(Trap);
+    impl fmt::Display for Wrapped {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("wrapped")
+        }
+    }
+    impl Error for Wrapped {
+        fn source(&self) -> Option<&(dyn Error + 'static)> {
+            Some(&self.0)
+        }
+    }
+    register_guest();
+    let store = FakeStore::new();
+    let trap = through_layers(&store, 5, &|trap| anyhow::Error::new(Wrapped(trap)));
+    assert_eq!(store.captures.get(), 1);
+    let TrapReason::User(error) = &trap.reason else {
+        panic!("{:?}", trap.reason);
+    };
+    assert!(error.is::<Wrapped>());
+}
+
+#[test]
+fn a_host_error_that_is_raised_anew_in_each_layer_is_captured_in_each() {
+    // The counterpart: these are different errors.
+    register_guest();
+    let store = FakeStore::new();
+    through_layers(&store, 5, &|_| anyhow::anyhow!("another error"));
+    assert_eq!(store.captures.get(), 6);
+}
+
+#[test]
+fn a_coredump_is_taken_once_for_each_trap_and_kept() {
+    register_guest();
+    let store = FakeStore::new();
+    store.coredump.set(Some(b"dump"));
+    let trap = through_layers(&store, 4, &anyhow::Error::new);
+    assert_eq!(store.coredumps.get(), 1);
+    assert_eq!(
+        trap.coredump.as_ref().map(CoreDump::as_bytes),
+        Some(&b"dump"[..])
+    );
+    assert_eq!(format!("{:?}", trap.coredump.unwrap()), "CoreDump(4 bytes)");
+    let error = || Err(TrapReason::Wasm(TrapKind::OutOfFuel));
+    let trap = run(&store, &Program::new().host(&error)).unwrap_err();
+    assert_eq!(trap.coredump.unwrap().into_bytes(), b"dump");
+    assert_eq!(store.coredumps.get(), 2);
+}
+
+#[test]
+fn reasons_convert_and_tell_their_kind() {
+    assert!(matches!(
+        TrapReason::from(TrapKind::OutOfFuel),
+        TrapReason::Wasm(TrapKind::OutOfFuel)
+    ));
+    assert_eq!(TrapReason::from(anyhow::anyhow!("x")).kind(), None);
+    let jit = TrapReason::Jit {
+        pc: VirtualAddress::new(1),
+        faulting_addr: None,
+        trap: TrapKind::IntegerOverflow,
+    };
+    assert_eq!(jit.kind(), Some(TrapKind::IntegerOverflow));
+    assert_eq!(jit.to_string(), "wasm trap: integer overflow");
+    let trap = Trap::from(jit);
+    assert!(trap.backtrace.is_none() && trap.coredump.is_none() && trap.wasm_fault.is_none());
+    assert!(trap.source().is_none());
+    assert!(matches!(
+        UnwindReason::from(trap.reason),
+        UnwindReason::Trap(_)
+    ));
+}
+
+#[test]
+fn a_memory_fault_is_the_source_of_its_trap() {
+    let mut trap = Trap::new(TrapReason::Wasm(TrapKind::MemoryOutOfBounds));
+    trap.wasm_fault = Some(WasmFault {
+        memory_size: 0x1_0000,
+        wasm_address: 0xdead_0000,
+    });
+    assert_eq!(
+        trap.source().unwrap().to_string(),
+        "memory fault at wasm address 0xdead0000 in linear memory of size 0x10000"
+    );
+}
+
+#[test]
+fn a_trap_may_go_into_any_error_type_and_to_any_thread() {
+    fn check<T: Error + Send + Sync + 'static>() {}
+    check::<Trap>();
+    check::<WasmFault>();
+}
+
+#[test]
+fn activations_are_visited_innermost_first_until_the_visitor_breaks_off() {
+    register_guest();
+    let stores: Vec<FakeStore> = (0..4).map(|_| FakeStore::new()).collect();
+    fn nest(stores: &[FakeStore], at_the_bottom: &dyn Fn()) {
+        let Some((first, rest)) = stores.split_first() else {
+            at_the_bottom();
+            return;
+        };
+        let host = || {
+            nest(rest, at_the_bottom);
+            Ok(())
+        };
+        run(first, &Program::new().frames(1).host(&host)).unwrap();
+    }
+    let context = |store: &FakeStore| trapline_activation::Store::vm_store_context(store);
+    nest(&stores, &|| {
+        let mut seen = Vec::new();
+        let all = for_each_activation(|activation: &Activation| {
+            seen.push(activation.vm_store_context());
+            ControlFlow::<()>::Continue(())
+        });
+        assert_eq!(all, ControlFlow::Continue(()));
+        let expected: Vec<_> = stores.iter().rev().map(context).collect();
+        assert_eq!(seen, expected);
+
+        let mut visited = 0;
+        let third = for_each_activation(|activation| {
+            visited += 1;
+            if visited == 3 {
+                ControlFlow::Break(activation.vm_store_context())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        assert_eq!(third, ControlFlow::Break(context(&stores[1])));
+        assert_eq!(visited, 3);
+
+        // By hand, the same.
+        let innermost = support::head();
+        // SAFETY: the innermost activation, in which we are.
+        let mut next = unsafe { innermost.as_ref() };
+        let mut by_hand = Vec::new();
+        while let Some(activation) = next {
+            by_hand.push(activation.vm_store_context());
+            next = activation.previous();
+        }
+        assert_eq!(by_hand, expected);
+    });
+}

@@ -1,0 +1,159 @@
+//! A fiber: a stack of its own that is switched to and from with the jumps of
+//! trapline-arch, on any thread.
+
+use core::arch::naked_asm;
+use core::cell::Cell;
+use core::ptr;
+use std::any::Any;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+
+use trapline_activation::{ActivationMark, SuspendedActivations, suspend_activations};
+use trapline_arch::{JmpBuf, Resume, VirtualAddress, call_with_setjmp, longjmp};
+
+const SUSPENDED: i32 = 1;
+const FINISHED: i32 = 2;
+
+#[derive(Clone, Copy)]
+#[repr(align(16))]
+struct Block(#[expect(dead_code, reason = "stack space")] [usize; 2]);
+
+type Body<'a> = Box<dyn FnOnce(&Inside) + 'a>;
+
+/// What both sides of the switch look at; never moves.
+struct Shared {
+    /// Where `run` waits.
+    outside: Cell<JmpBuf>,
+    /// Where the fiber waits; null before its first run.
+    inside: Cell<JmpBuf>,
+    body: Cell<Option<Body<'static>>>,
+    panic: Cell<Option<Box<dyn Any + Send>>>,
+}
+
+/// A fiber.
+pub struct Fiber {
+    stack: Box<[Block]>,
+    shared: Box<Shared>,
+    suspended: Option<SuspendedActivations>,
+    finished: bool,
+}
+
+// SAFETY: the tests put nothing in a fiber that may not run on another thread;
+// what it has suspended comes with it.
+unsafe impl Send for Fiber {}
+
+/// The fiber, as its body sees it.
+pub struct Inside(*const Shared);
+
+impl Fiber {
+    /// A fiber that has not started.
+    ///
+    /// # Safety
+    ///
+    /// * What `body` borrows lives until the fiber has finished; and if the
+    ///   fiber is run on several threads, it may be used there.
+    pub unsafe fn new<'a>(body: impl FnOnce(&Inside) + 'a) -> Self {
+        let body: Body<'a> = Box::new(body);
+        // SAFETY: only the lifetime changes, which the caller vouches for.
+        let body = unsafe { core::mem::transmute::<Body<'a>, Body<'static>>(body) };
+        Self {
+            // 256 KiB.
+            stack: vec![Block([0; 2]); 16 * 1024].into_boxed_slice(),
+            shared: Box::new(Shared {
+                outside: Cell::new(ptr::null()),
+                inside: Cell::new(ptr::null()),
+                body: Cell::new(Some(body)),
+                panic: Cell::new(None),
+            }),
+            suspended: None,
+            finished: false,
+        }
+    }
+
+    /// Runs the fiber on this thread until it suspends or finishes; whether it
+    /// has finished. Its activations come and go with it.
+    pub fn run(&mut self) -> bool {
+        assert!(!self.finished);
+        let mark = ActivationMark::here();
+        if let Some(suspended) = self.suspended.take() {
+            // SAFETY: the fiber goes on right below.
+            unsafe { suspended.resume() };
+        }
+        let shared = &*self.shared;
+        let top = VirtualAddress::from_ptr(self.stack.as_mut_ptr_range().end);
+        let status = call_with_setjmp(|outside| {
+            shared.outside.set(outside);
+            let inside = shared.inside.get();
+            if inside.is_null() {
+                let start = Resume {
+                    pc: start as *const () as usize,
+                    sp: top.get(),
+                    fp: 0,
+                    payload: [VirtualAddress::from_ptr(shared).get(), 0],
+                };
+                // SAFETY: nobody runs on the fiber's stack yet; nothing here
+                // has a destructor.
+                unsafe { start.jump() }
+            }
+            // SAFETY: the fiber waits there; nothing here has a destructor.
+            unsafe { longjmp(inside, 1) }
+        });
+        self.finished = status == FINISHED;
+        // SAFETY: the mark was taken above, right before the fiber ran, and the
+        // fiber does not run until it is resumed.
+        let suspended = unsafe { suspend_activations(mark) };
+        if self.finished {
+            assert!(suspended.is_empty(), "a finished fiber is in no guest");
+            if let Some(payload) = self.shared.panic.take() {
+                resume_unwind(payload);
+            }
+        } else {
+            self.suspended = Some(suspended);
+        }
+        self.finished
+    }
+
+    /// Whether the fiber, while it does not run, is in no guest.
+    pub fn is_in_no_guest(&self) -> bool {
+        self.suspended
+            .as_ref()
+            .is_none_or(SuspendedActivations::is_empty)
+    }
+}
+
+impl Inside {
+    /// Stops the fiber until it is run again, maybe by another thread.
+    #[inline(never)]
+    pub fn suspend(&self) {
+        // SAFETY: lives as long as the fiber.
+        let shared = unsafe { &*self.0 };
+        call_with_setjmp(|inside| {
+            shared.inside.set(inside);
+            // SAFETY: `run` waits there; nothing here has a destructor.
+            unsafe { longjmp(shared.outside.get(), SUSPENDED) }
+        });
+    }
+}
+
+/// The first function on the fiber's stack.
+#[unsafe(naked)]
+unsafe extern "C" fn start() -> ! {
+    naked_asm!(
+        ".cfi_startproc",
+        ".cfi_undefined rip",
+        "mov rdi, rax",
+        "call {main}",
+        "ud2",
+        ".cfi_endproc",
+        main = sym main,
+    )
+}
+
+extern "C" fn main(shared: &Shared) -> ! {
+    {
+        let body = shared.body.take().unwrap();
+        let result = catch_unwind(AssertUnwindSafe(|| body(&Inside(shared))));
+        shared.panic.set(result.err());
+    }
+    // SAFETY: `run` waits there; nothing here has a destructor any more.
+    unsafe { longjmp(shared.outside.get(), FINISHED) }
+}
