@@ -73,3 +73,87 @@ fn other_types_are_reached_by_shared_reference() {
     LIST.with(|list| list.borrow_mut().push(2));
     assert_eq!(LIST.with(|list| list.borrow().clone()), [2]);
 }
+
+#[test]
+fn a_copy_is_dropped_once_when_its_thread_ends() {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+    static DROPS: AtomicUsize = AtomicUsize::new(0);
+    struct Counted;
+    impl Drop for Counted {
+        fn drop(&mut self) {
+            DROPS.fetch_add(1, Ordering::Relaxed);
+        }
+    }
+    cpu_local! {
+        static DROPPED: RefCell<Option<Counted>> = const { RefCell::new(None) };
+    }
+    for ended in 1..=3 {
+        std::thread::spawn(|| DROPPED.with(|slot| *slot.borrow_mut() = Some(Counted)))
+            .join()
+            .unwrap();
+        assert_eq!(DROPS.load(Ordering::Relaxed), ended);
+    }
+}
+
+#[test]
+fn a_copy_need_be_neither_send_nor_sync_and_stays_where_it_is() {
+    use std::rc::Rc;
+    cpu_local! {
+        static SHARED: Rc<Cell<u8>> = Rc::new(Cell::new(1));
+    }
+    let kept = SHARED.with(Rc::clone);
+    kept.set(2);
+    assert_eq!(SHARED.with(|shared| shared.get()), 2);
+    let address = SHARED.with(std::ptr::from_ref);
+    assert_eq!(SHARED.with(std::ptr::from_ref), address);
+}
+
+#[test]
+fn statics_of_the_same_name_in_different_scopes_are_different() {
+    fn one() -> usize {
+        cpu_local! {
+            static EARLY: Cell<usize> = const { Cell::new(10) };
+        }
+        EARLY.replace(11)
+    }
+    fn other() -> usize {
+        cpu_local! {
+            static EARLY: Cell<usize> = const { Cell::new(20) };
+        }
+        EARLY.replace(21)
+    }
+    assert_eq!((one(), other(), one(), other()), (10, 20, 11, 21));
+}
+
+#[test]
+fn an_access_may_contain_another_one() {
+    cpu_local! {
+        static OUTER: Cell<u8> = const { Cell::new(1) };
+        static INNER: Cell<u8> = Cell::new(OUTER.get() + 1);
+    }
+    let sum = OUTER.with(|outer| {
+        INNER.with(|inner| OUTER.with(|again| outer.get() + inner.get() + again.get()))
+    });
+    assert_eq!(sum, 4);
+}
+
+#[test]
+fn an_initialiser_that_panicked_is_run_again() {
+    cpu_local! {
+        static TRIES: Cell<usize> = const { Cell::new(0) };
+        static SECOND_TIME_LUCKY: usize = {
+            TRIES.set(TRIES.get() + 1);
+            assert!(TRIES.get() > 1, "the first time");
+            TRIES.get()
+        };
+    }
+    std::panic::catch_unwind(|| SECOND_TIME_LUCKY.with(|n| *n)).unwrap_err();
+    assert_eq!(SECOND_TIME_LUCKY.with(|n| *n), 2);
+    assert_eq!(SECOND_TIME_LUCKY.with(|n| *n), 2);
+}
+
+#[test]
+fn no_statics_are_declared_by_an_empty_call() {
+    cpu_local! {}
+    assert_eq!(format!("{USED:?}"), "CpuLocal { .. }");
+}
