@@ -9,7 +9,7 @@ use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
 use core::fmt;
 
-use wasmtime::{Collector, Config, Engine, Inlining, OptLevel};
+use wasmtime::{Collector, Config, Engine, Inlining, OptLevel, WasmBacktraceDetails};
 
 use crate::Isa;
 
@@ -45,6 +45,8 @@ pub struct CompileOptions {
     pub optimize: bool,
     /// Whether to note which bytecode each instruction comes from.
     pub address_map: bool,
+    /// Whether to keep the module's debug information (DWARF) in the artifact.
+    pub debug_info: bool,
     /// Flags of the code generator for this target, and their values: `true`,
     /// `false`, or another value; a preset such as `x86-64-v3` has the value
     /// `true`.
@@ -64,6 +66,7 @@ impl CompileOptions {
             memory_reservation_for_growth: GIB_2,
             optimize: true,
             address_map: true,
+            debug_info: true,
             isa_flags: Vec::new(),
         }
     }
@@ -165,6 +168,11 @@ impl CompileOptions {
             .memory_reservation_for_growth(self.memory_reservation_for_growth)
             .memory_may_move(true)
             .generate_address_map(self.address_map)
+            .wasm_backtrace_details(if self.debug_info {
+                WasmBacktraceDetails::Enable
+            } else {
+                WasmBacktraceDetails::Disable
+            })
             .native_unwind_info(false)
             .cranelift_opt_level(if self.optimize {
                 OptLevel::Speed

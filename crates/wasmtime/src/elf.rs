@@ -3,7 +3,9 @@
 use alloc::format;
 use core::ops::Range;
 
-use object::elf::{ELFCLASS64, ELFDATA2LSB, ELFDATA2MSB, ELFMAG, FileHeader64, SHT_NOBITS};
+use object::elf::{
+    ELFCLASS64, ELFDATA2LSB, ELFDATA2MSB, ELFMAG, FileHeader64, SHT_NOBITS, SHT_REL, SHT_RELA,
+};
 use object::read::elf::{FileHeader as _, SectionHeader as _};
 use object::{Endianness, elf};
 use wasmtime_environ::obj;
@@ -116,6 +118,10 @@ pub(crate) fn parse(file: &[u8]) -> Result<(Isa, Sections), ArtifactError> {
         let name = section.name(endian, names).map_err(|error| {
             HEADER.corrupt(format!("a name for section {number}"), format!("{error}"))
         })?;
+        if matches!(section.sh_type(endian), SHT_REL | SHT_RELA) {
+            let found = format!("relocations in section {number}");
+            return Err(HEADER.error(Kind::Unsupported, "code that runs anywhere as it is", found));
+        }
         let Some((known, slot)) = sections.slot(name) else {
             continue;
         };

@@ -185,7 +185,11 @@ fn check_types(section: &[u8], encoded: &[u8], types: &ModuleTypes) -> Result<()
     }
     for (_, group) in types.rec_groups() {
         let Range { start, end } = group;
-        PLACE.check_index("start of a recursion group", start.index(), end.index() + 1)?;
+        PLACE.check_index(
+            "start of a recursion group",
+            start.index(),
+            end.index().saturating_add(1),
+        )?;
         PLACE.check_index("end of a recursion group", end.index(), count + 1)?;
     }
     for (ty, trampoline) in types.trampoline_types() {

@@ -5,8 +5,7 @@ use trapline_wasmtime::vm::Builtin;
 use trapline_wasmtime::{Artifact, FlagSetting};
 
 fn artifact(wat: &str, options: &CompileOptions) -> Artifact {
-    let file =
-        compile(wat.as_bytes(), options).unwrap_or_else(|error| panic!("{error}: {error:?}"));
+    let file = compile(wat.as_bytes(), options).unwrap_or_else(|error| panic!("{}", chain(&error)));
     Artifact::parse(file).unwrap_or_else(|error| panic!("{error}"))
 }
 
@@ -36,7 +35,7 @@ fn chain(error: &CompileError) -> String {
 fn typed_function_references_need_no_collector() {
     let wat = r#"(module
         (type $unary (func (param i32) (result i32)))
-        (type $self (func (param (ref null $self)) (result (ref null $self))))
+        (type $second (func (param (ref null $unary)) (result (ref null $unary))))
         (import "" "call" (func $import (type $unary)))
         (table $typed 2 (ref $unary) (ref.func $double))
         (table $nullable 2 (ref null $unary))
@@ -62,7 +61,7 @@ fn typed_function_references_need_no_collector() {
         (func (export "table") (param i32) (result i32)
           (table.set $nullable (local.get 0) (table.get $typed (i32.const 1)))
           (call_ref $unary (i32.const 3) (table.get $nullable (local.get 0))))
-        (func (export "self") (type $self) (local.get 0))
+        (func (export "second") (type $second) (local.get 0))
         (func (export "global") (result i32)
           (global.set $null (global.get $global))
           (call_ref $unary (i32.const 4) (global.get $null))))"#;

@@ -119,6 +119,10 @@ fn sections_must_be_there_and_lie_in_the_file() {
     let mut file = HARDWARE.clone();
     file.copy_within(traps..traps + 4, map);
     refused(file, Kind::Corrupt, ".wasmtime.traps", &["a second one"]);
+    // A section that says that it holds relocations.
+    let mut file = HARDWARE.clone();
+    file[section_header(&HARDWARE, ".rodata.wasm") + 4] = 4;
+    refused(file, Kind::Unsupported, "ELF header", &["relocations"]);
     // An alignment that is none.
     let text = section_header(&HARDWARE, ".text");
     let mut file = HARDWARE.clone();
@@ -201,7 +205,7 @@ fn the_machine_must_be_this_one() {
 }
 
 /// Compiles the guest with the settings of the `host` options, changed.
-fn compile_otherwise(change: fn(&mut wasmtime::Config)) -> Vec<u8> {
+fn compile_otherwise(change: fn(&mut wasmtime::Config) -> &mut wasmtime::Config) -> Vec<u8> {
     let mut config = wasmtime::Config::new();
     config
         .table_lazy_init(false)
@@ -217,31 +221,37 @@ fn compile_otherwise(change: fn(&mut wasmtime::Config)) -> Vec<u8> {
         .unwrap()
 }
 
+fn refuses_setting(change: fn(&mut wasmtime::Config) -> &mut wasmtime::Config, says: &[&str]) {
+    refused(
+        compile_otherwise(change),
+        Kind::Setting,
+        ".wasmtime.engine",
+        says,
+    );
+}
+
 #[test]
 fn settings_must_be_such_that_an_embedder_can_honour_them() {
-    Artifact::parse(compile_otherwise(|_| {})).unwrap();
-    let name = ".wasmtime.engine";
-    let refused =
-        |change, says: &[&str]| refused(compile_otherwise(change), Kind::Setting, name, says);
-    refused(
-        |config| drop(config.table_lazy_init(true)),
+    Artifact::parse(compile_otherwise(|config| config)).unwrap();
+    refuses_setting(
+        |config| config.table_lazy_init(true),
         &["`table_lazy_init` = false", "found true"],
     );
-    refused(
-        |config| drop(config.memory_init_cow(true)),
+    refuses_setting(
+        |config| config.memory_init_cow(true),
         &["`memory_init_cow` = false"],
     );
-    refused(
-        |config| drop(config.consume_fuel(true)),
+    refuses_setting(
+        |config| config.consume_fuel(true),
         &["`consume_fuel` = false"],
     );
-    refused(
-        |config| drop(config.epoch_interruption(true)),
+    refuses_setting(
+        |config| config.epoch_interruption(true),
         &["`epoch_interruption` = false"],
     );
-    refused(|config| drop(config.wasm_gc(true)), &["`gc` switched off"]);
-    refused(
-        |config| drop(config.wasm_exceptions(true)),
+    refuses_setting(|config| config.wasm_gc(true), &["`gc` switched off"]);
+    refuses_setting(
+        |config| config.wasm_exceptions(true),
         &["`exceptions` switched off"],
     );
 }
@@ -257,7 +267,9 @@ fn trap_tables_must_be_sorted_and_complete() {
     refused(&|bytes| bytes.truncate(12), &["index of 1 blocks"]);
     refused(&|bytes| bytes.truncate(16), &["an entry"]);
     let error = refused(
-        &|bytes| drop(bytes.pop()),
+        &|bytes| {
+            bytes.pop();
+        },
         &["an entry", "end of the section"],
     );
     let end = HARDWARE[section(&HARDWARE, name)].len();
@@ -291,7 +303,12 @@ fn address_maps_must_be_sorted_and_complete() {
         )
     };
     refused(&|bytes| bytes.clear(), &["expected"]);
-    refused(&|bytes| drop(bytes.pop()), &["an entry"]);
+    refused(
+        &|bytes| {
+            bytes.pop();
+        },
+        &["an entry"],
+    );
     refused(&|bytes| bytes.push(0), &["1 more bytes"]);
     refused(&|bytes| bytes[0] = bytes[0].wrapping_add(1), &["expected"]);
     refused(&|bytes| bytes[10] = 0xff, &["below the text's end"]);
@@ -322,15 +339,21 @@ fn functions_must_lie_in_the_text_in_order() {
     refused(|table| table.location_starts[1] += 100_000, &["starts"]);
     refused(|table| table.location_starts[0] = 1, &["starts"]);
     refused(
-        |table| drop(table.location_starts.pop()),
+        |table| {
+            table.location_starts.pop();
+        },
         &["one start for each"],
     );
     refused(
-        |table| drop(table.sparse_starts.pop()),
+        |table| {
+            table.sparse_starts.pop();
+        },
         &["one start for each"],
     );
     refused(
-        |table| drop(table.source_starts.pop()),
+        |table| {
+            table.source_starts.pop();
+        },
         &["one start for each"],
     );
     refused(
@@ -342,7 +365,9 @@ fn functions_must_lie_in_the_text_in_order() {
         &["0xf0000000"],
     );
     refused(
-        |table| drop(table.sparse_indices.pop()),
+        |table| {
+            table.sparse_indices.pop();
+        },
         &["one index for each function"],
     );
     refused(
@@ -354,7 +379,9 @@ fn functions_must_lie_in_the_text_in_order() {
         &["ascending function indices"],
     );
     refused(
-        |table| drop(table.source_positions.pop()),
+        |table| {
+            table.source_positions.pop();
+        },
         &["source position"],
     );
     refused(|table| table.namespaces.clear(), &["one start"]);
