@@ -1,5 +1,6 @@
 //! What a reader should never meet in this repository.
 
+mod demo;
 mod dependencies;
 mod links;
 
@@ -55,6 +56,7 @@ fn run(context: &Context) -> Result<Report> {
         }
     }
     problems.extend(dependencies::problems(context)?);
+    problems.extend(demo::problems(context)?);
     fail_with(&problems)
 }
 
