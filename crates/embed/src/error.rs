@@ -7,6 +7,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use trapline_activation::{Trap, TrapReason, WasmFault};
+use trapline_backtrace::RawBacktrace;
 use trapline_code_registry::TrapKind;
 
 use crate::backtrace::WasmBacktrace;
@@ -36,44 +37,46 @@ impl Error {
     /// The error for a trap of a store that knew `modules`.
     ///
     /// An error of a nested guest that a host function passed on as it was
-    /// comes back as it was.
+    /// comes back as it was. If it is somewhere among the causes of the host
+    /// function's error, its backtrace is kept, with the modules that it needs.
     #[cold]
-    pub(crate) fn from_trap(trap: Trap, modules: Arc<Vec<Module>>) -> Self {
-        let TrapReason::User(error) = &trap.reason else {
-            return Self::new(trap, modules);
-        };
-        let is_ours = error
-            .chain()
-            .next()
-            .is_some_and(|outermost| outermost.is::<Self>());
-        // Somewhere among the causes: the first backtrace is kept, with the
-        // modules that it needs.
-        let nested = error
-            .chain()
-            .find_map(|cause| match &*cause.downcast_ref::<Self>()?.0 {
-                Inner::Trap { trap, modules, .. } => {
-                    Some((trap.backtrace.clone()?, Arc::clone(modules)))
-                }
-                Inner::Usage(_) => None,
-            });
-        let mut trap = trap;
-        if is_ours
-            && let Trap {
+    pub(crate) fn from_trap(mut trap: Trap, mut modules: Arc<Vec<Module>>) -> Self {
+        if let TrapReason::User(error) = &trap.reason {
+            let outermost: &(dyn core::error::Error + 'static) = error.as_ref();
+            if outermost.is::<Self>() {
+                return Self::passed_on(trap, modules);
+            }
+            if let Some((backtrace, its_modules)) = error.chain().find_map(Self::captured) {
+                trap.backtrace = Some(backtrace);
+                modules = its_modules;
+            }
+        }
+        Self::new(trap, modules)
+    }
+
+    /// The error that is the reason for a trap, `trap` as it is if there is none.
+    fn passed_on(trap: Trap, modules: Arc<Vec<Module>>) -> Self {
+        match trap {
+            Trap {
                 reason: TrapReason::User(error),
                 ..
-            } = trap
-        {
-            return match error.downcast::<Self>() {
+            } => match error.downcast::<Self>() {
                 Ok(nested) => nested,
                 Err(error) => Self::new(TrapReason::User(error).into(), modules),
-            };
+            },
+            trap => Self::new(trap, modules),
         }
-        match nested {
-            Some((backtrace, modules)) => {
-                trap.backtrace = Some(backtrace);
-                Self::new(trap, modules)
+    }
+
+    /// The backtrace that an error carries, and the modules that it needs.
+    fn captured(
+        cause: &(dyn core::error::Error + 'static),
+    ) -> Option<(RawBacktrace, Arc<Vec<Module>>)> {
+        match &*cause.downcast_ref::<Self>()?.0 {
+            Inner::Trap { trap, modules, .. } => {
+                Some((trap.backtrace.clone()?, Arc::clone(modules)))
             }
-            None => Self::new(trap, modules),
+            Inner::Usage(_) => None,
         }
     }
 
