@@ -83,6 +83,31 @@ fn a_trap_of_a_guest_that_nobody_entered_properly_is_not_ours() {
     );
 }
 
+/// Entered, but as a guest of another store: there is no telling what would be
+/// left by leaving that one.
+#[test]
+fn a_trap_of_a_guest_entered_for_another_store_is_not_ours() {
+    assert_dies_silently(
+        "crashes::a_trap_of_a_guest_entered_for_another_store_is_not_ours",
+        libc::SIGILL,
+        |entry| {
+            let guest = guest();
+            let (store, other) = (JitStore::new(), JitStore::new());
+            for store in [&store, &other] {
+                let trap = store.call(entry, &guest, "stop", &[]);
+                trap.expect_err("entered properly");
+            }
+            let trampoline = guest.code().trampoline("stop", entry);
+            let mut words = [0; 16];
+            let words = &raw mut words;
+            let _ = trapline::catch_traps(&other, |_| {
+                // SAFETY: the trap ends the process.
+                unsafe { trampoline(store.default_caller(), words) }
+            });
+        },
+    );
+}
+
 #[test]
 fn a_fault_of_a_host_function_is_a_bug_of_the_host() {
     assert_dies_silently(
@@ -131,7 +156,7 @@ fn a_fault_in_plain_rust_after_a_guest_is_a_bug_of_the_host() {
 fn a_host_function_out_of_stack_is_a_bug_of_the_host() {
     #[expect(unconditional_recursion, reason = "that is what is tried")]
     fn recurse(depth: u64) -> u64 {
-        std::hint::black_box(recurse(depth + 1) + 1)
+        std::hint::black_box(recurse(depth + 1) + depth)
     }
 
     let name = "crashes::a_host_function_out_of_stack_is_a_bug_of_the_host";

@@ -176,29 +176,52 @@ impl JitStore {
         name: &str,
         arguments: &[u64],
     ) -> Result<u64, Trap> {
-        signal::ensure_installed().expect("signal handlers");
-        signal::prepare_thread().expect("an alternate stack");
-        self.context().store.set(self);
+        self.prepare();
         let trampoline = guest.code().trampoline(name, entry);
         let mut words = [0; ARGUMENTS];
         words[..arguments.len()].copy_from_slice(arguments);
         let words = &raw mut words;
+        // SAFETY: the trampoline is of this kind; the array is right above.
+        unsafe {
+            self.enter(entry, trampoline, words)?;
+            Ok((*words)[0])
+        }
+    }
+
+    /// All that comes before [`enter`](Self::enter).
+    pub(crate) fn prepare(&self) {
+        signal::ensure_installed().expect("signal handlers");
+        signal::prepare_thread().expect("an alternate stack");
+        self.context().store.set(self);
+    }
+
+    /// Enters a guest, and does nothing else. The result is the first of the
+    /// words.
+    ///
+    /// # Safety
+    ///
+    /// * `trampoline` is for this kind of entry; its code is registered until
+    ///   it returns.
+    /// * `words` may be read and written.
+    pub(crate) unsafe fn enter(
+        &self,
+        entry: Entry,
+        trampoline: EntryTrampoline,
+        words: *mut [u64; ARGUMENTS],
+    ) -> Result<(), Trap> {
         match entry {
             Entry::SavedContext => {
-                // SAFETY: the trampoline is for this kind of entry, and the
-                // context is that of this store, whose guests use it.
+                // SAFETY: this function's duties; the context is that of this
+                // store.
                 let returned = catch_traps(self, |caller| unsafe { trampoline(caller, words) })?;
                 assert!(returned, "without a landing pad nothing reports failure");
+                Ok(())
             }
-            Entry::LandingPad => {
-                catch_traps_with_landing_pad(self, |caller| {
-                    // SAFETY: as above.
-                    unsafe { trampoline(caller, words) }.then_some(())
-                })?;
-            }
+            Entry::LandingPad => catch_traps_with_landing_pad(self, |caller| {
+                // SAFETY: as above.
+                unsafe { trampoline(caller, words) }.then_some(())
+            }),
         }
-        // SAFETY: still the local array.
-        Ok(unsafe { (*words)[0] })
     }
 }
 
