@@ -115,8 +115,11 @@ impl Module {
             .values()
             .map(|ty| convert.global(ty))
             .collect::<Result<_, _>>()?;
-        if module.tags.iter().next().is_some() || module.needs_gc_heap {
-            return Err(LoadError::Unsupported(UnsupportedType::HEAP_OR_TAG));
+        // `needs_gc_heap` says no more than that there are references which are
+        // no functions, and those of the host's are numbers here; what lives
+        // in the heap was refused with its types above.
+        if module.tags.iter().next().is_some() {
+            return Err(LoadError::Unsupported(UnsupportedType::TAG));
         }
         let offsets = artifact.vm_offsets();
         let artifact = Arc::new(artifact);

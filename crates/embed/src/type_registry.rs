@@ -232,8 +232,8 @@ impl FuncType {
 pub struct UnsupportedType(&'static str);
 
 impl UnsupportedType {
-    /// For modules that declare what only those proposals have.
-    pub(crate) const HEAP_OR_TAG: Self = Self("garbage-collected or exception");
+    /// For modules that declare exception tags.
+    pub(crate) const TAG: Self = Self("exception");
 }
 
 impl fmt::Display for UnsupportedType {
