@@ -173,12 +173,17 @@ impl CompileOptions {
             } else {
                 WasmBacktraceDetails::Disable
             })
-            .native_unwind_info(false)
             .cranelift_opt_level(if self.optimize {
                 OptLevel::Speed
             } else {
                 OptLevel::None
             });
+        // Trapline does not need it; Windows insists on it.
+        let windows = self
+            .target
+            .as_ref()
+            .map_or(cfg!(windows), |target| target.contains("-windows"));
+        config.native_unwind_info(windows);
         for (name, value) in &self.isa_flags {
             // SAFETY: a flag that the CPU does not have makes the code useless
             // there; the loader checks for that. The compiler itself never

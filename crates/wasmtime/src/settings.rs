@@ -282,7 +282,10 @@ fn check_version(section: &[u8]) -> Result<&[u8], ArtifactError> {
             "version {COMPILER_VERSION:?}: artifacts mean something only to the exact release \
              that wrote them, here {COMPILER_RELEASE}"
         );
-        let found = format!("version {:?}", String::from_utf8_lossy(version));
+        let found = match version {
+            short if short.len() <= 16 => format!("version {:?}", String::from_utf8_lossy(short)),
+            long => format!("a version of {} bytes", long.len()),
+        };
         return Err(PLACE.at(2).error(Kind::Version, expected, found));
     }
     Ok(rest)

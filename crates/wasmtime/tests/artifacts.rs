@@ -332,9 +332,12 @@ fn code_objects_answer_for_their_text() {
 #[test]
 fn a_module_without_functions_has_no_text() {
     let file = compile(b"(module)", &CompileOptions::host()).unwrap();
+    // The compiler writes an empty section; there may as well be none.
+    let without = common::without_section(&file, ".text");
+    assert_eq!(Artifact::parse(without).unwrap().text_alignment(), 1);
     let artifact = artifact(&file);
     assert!(artifact.text().is_empty());
-    assert_eq!(artifact.text_alignment(), 1);
+    assert!(artifact.text_alignment().is_power_of_two());
     assert_eq!(artifact.iter_functions().count(), 0);
     assert_eq!(artifact.iter_traps().count(), 0);
     assert_eq!(artifact.iter_addresses().count(), 0);

@@ -1,9 +1,5 @@
 //! Artifacts to read, and ways to damage them.
 
-#![expect(
-    clippy::allow_attributes,
-    reason = "each test binary uses a part of this module"
-)]
 #![allow(
     dead_code,
     unreachable_pub,
