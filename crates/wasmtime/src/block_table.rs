@@ -33,7 +33,7 @@ const INDEX_ENTRY: usize = 8;
 /// How the values of a table are encoded; holds what is carried over from one
 /// entry of a block to the next.
 pub(crate) trait Decoder: Sized {
-    type Value: Copy;
+    type Value: Copy + core::fmt::Debug;
 
     /// Reads what a block starts with.
     fn begin(reader: &mut Reader<'_>) -> Option<Self>;
@@ -218,7 +218,7 @@ mod check {
                         return Err(place.at(at).corrupt(expected, format!("{offset:#x}")));
                     }
                     if !accepts(value) {
-                        return Err(place.at(at).corrupt(expected, "another value"));
+                        return Err(place.at(at).corrupt(expected, format!("{value:?}")));
                     }
                     previous = Some(offset);
                 }

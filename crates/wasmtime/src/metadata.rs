@@ -49,9 +49,11 @@ impl Metadata {
     /// Decodes and checks the section.
     pub(crate) fn parse(section: &[u8], lengths: &Lengths) -> Result<Self, ArtifactError> {
         check_export_count(section)?;
-        let (info, rest) = decode::<CompiledModuleInfo>(section, section)?;
-        let (functions, encoded_types) = decode::<FunctionTable>(section, rest)?;
-        let (types, rest) = decode::<ModuleTypes>(section, encoded_types)?;
+        let (info, rest) =
+            decode::<CompiledModuleInfo>(section, section, "the description of a module")?;
+        let (functions, encoded_types) =
+            decode::<FunctionTable>(section, rest, "a table of functions")?;
+        let (types, rest) = decode::<ModuleTypes>(section, encoded_types, "a list of types")?;
         if !rest.is_empty() {
             let at = section.len() - rest.len();
             return Err(PLACE.at(at).corrupt(
@@ -80,19 +82,13 @@ impl Metadata {
 fn decode<'a, T: Deserialize<'a>>(
     section: &'a [u8],
     rest: &'a [u8],
+    what: &'static str,
 ) -> Result<(T, &'a [u8]), ArtifactError> {
     postcard::take_from_bytes(rest).map_err(|error| {
-        let expected = format!("a `{}`", short_type_name::<T>());
         PLACE
             .at(section.len() - rest.len())
-            .corrupt(expected, format!("{error}"))
+            .corrupt(what, format!("{error}"))
     })
-}
-
-/// The name of a type without its path.
-fn short_type_name<T>() -> &'static str {
-    let name = core::any::type_name::<T>();
-    name.rsplit("::").next().unwrap_or(name)
 }
 
 /// Checks the number of exports: the decoder makes room for as many as that
@@ -106,8 +102,8 @@ fn check_export_count(section: &[u8]) -> Result<(), ArtifactError> {
         Option<Atom>,
         TryVec<Initializer>,
     );
-    let (_, rest) = decode::<Prefix<'_>>(section, section)?;
-    let (count, exports) = decode::<u64>(section, rest)?;
+    let (_, rest) = decode::<Prefix<'_>>(section, section, "a module's imports")?;
+    let (count, exports) = decode::<u64>(section, rest, "the number of exports")?;
     if count > exports.len() as u64 {
         let at = PLACE.at(section.len() - rest.len());
         let expected = format!("at most as many exports as bytes left, {}", exports.len());
@@ -155,7 +151,7 @@ struct EncodedFunc {
 
 /// Checks that the types are those of functions, and refer to each other.
 fn check_types(section: &[u8], encoded: &[u8], types: &ModuleTypes) -> Result<(), ArtifactError> {
-    let (decoded, _) = decode::<EncodedTypes>(section, encoded)?;
+    let (decoded, _) = decode::<EncodedTypes>(section, encoded, "a list of types")?;
     for (index, ty) in decoded.types.iter().enumerate() {
         let EncodedInner::Func(function) = &ty.inner else {
             let expected = "types of functions only";

@@ -97,6 +97,26 @@ macro_rules! builtins {
             )*
         }
 
+        /// Makes a table of functions that do nothing, and checks each place.
+        #[cfg(test)]
+        fn check_places(missing: unsafe extern "C" fn() -> !) -> VMBuiltinFunctionsArray {
+            $(
+                unsafe extern "C" fn $name(_: NonNull<VMContext> $(, $arg: $type)*) $(-> $result)? {
+                    $( let _ = $arg; )*
+                    std::process::abort()
+                }
+            )*
+            let builtins = Builtins { $( $name, )* };
+            let table = builtins.array(missing);
+            $( assert_eq!(table.function(Builtin::$variant.index()), $name as *const ()); )*
+            table
+        }
+
+        // The signatures are those that the compiler calls.
+        const _: fn(Builtins) = |builtins| {
+            $( let _: compiler::$name = builtins.$name; )*
+        };
+
         impl Builtins {
             /// The table that an instance's context points to. `missing` takes
             /// the place of the functions that are never called.
@@ -169,6 +189,37 @@ builtins! {
     Raise = raise: fn(), None;
 }
 
+/// The signatures of all builtin functions, from the compiler's own list.
+#[expect(dead_code, reason = "not all of the functions are used")]
+mod compiler {
+    use super::{NonNull, VMContext};
+
+    macro_rules! rust_type {
+        (pointer) => { *mut u8 };
+        (size) => { usize };
+        // No function that is used has vectors.
+        (i8x16) => { u128 };
+        (f32x4) => { u128 };
+        (f64x2) => { u128 };
+        ($name:ident) => { $name };
+    }
+
+    macro_rules! signatures {
+        ($(
+            $(#[$attribute:meta])*
+            $name:ident(vmctx: vmctx $(, $arg:ident: $type:ident)*) $(-> $result:ident)?;
+        )*) => {
+            $(
+                pub(super) type $name = unsafe extern "C" fn(
+                    NonNull<VMContext> $(, rust_type!($type))*
+                ) $(-> rust_type!($result))?;
+            )*
+        };
+    }
+
+    wasmtime_environ::foreach_builtin_function!(signatures);
+}
+
 /// The number of entries in a [`VMBuiltinFunctionsArray`].
 const COUNT: usize = BuiltinFunctionIndex::len() as usize;
 
@@ -197,5 +248,59 @@ impl VMBuiltinFunctionsArray {
 impl fmt::Debug for VMBuiltinFunctionsArray {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_list().entries(self.functions).finish()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use wasmtime_environ::TrapSentinel;
+
+    #[test]
+    fn builtins_are_numbered_and_named_as_by_the_compiler() {
+        for builtin in Builtin::ALL {
+            assert_eq!(Builtin::from_index(builtin.index().index()), Some(*builtin));
+            assert_eq!(builtin.name(), builtin.index().name());
+        }
+        let known = (0..BuiltinFunctionIndex::len())
+            .filter_map(Builtin::from_index)
+            .count();
+        assert_eq!(known, Builtin::ALL.len());
+        assert!(Builtin::ALL.is_sorted_by_key(|builtin| builtin.index().index()));
+        assert_eq!(Builtin::from_index(u32::MAX), None);
+    }
+
+    // Without its features, the compiler's crate does not know all of them.
+    #[cfg(feature = "compile")]
+    #[test]
+    fn sentinels_are_those_that_the_compiler_tests_for() {
+        for builtin in Builtin::ALL {
+            let theirs = builtin
+                .index()
+                .trap_sentinel()
+                .map(|sentinel| match sentinel {
+                    TrapSentinel::Falsy => BuiltinSentinel::False,
+                    TrapSentinel::NegativeTwo => BuiltinSentinel::MinusTwo,
+                    TrapSentinel::NegativeOne => BuiltinSentinel::MinusOne,
+                    TrapSentinel::Negative => BuiltinSentinel::Negative,
+                });
+            assert_eq!(builtin.sentinel(), theirs, "{builtin:?}");
+        }
+    }
+
+    #[test]
+    fn functions_come_to_their_places_in_the_table() {
+        unsafe extern "C" fn missing() -> ! {
+            std::process::abort()
+        }
+        let table = check_places(missing);
+        assert_eq!(
+            table.function(BuiltinFunctionIndex::out_of_gas()),
+            missing as *const ()
+        );
+        assert_eq!(
+            size_of::<VMBuiltinFunctionsArray>(),
+            COUNT * size_of::<usize>()
+        );
     }
 }
