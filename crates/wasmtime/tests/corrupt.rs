@@ -661,6 +661,7 @@ proptest! {
     fn random_damage_is_survived(
         explicit: bool,
         damage in prop::collection::vec((0..4_usize, any::<prop::sample::Index>(), any::<u8>()), 1..6),
+        shift in prop::option::weighted(0.3, (0..4_usize, any::<prop::sample::Index>(), 1..4_usize, any::<bool>())),
         cut in prop::option::weighted(0.2, any::<prop::sample::Index>()),
     ) {
         let mut file = if explicit { EXPLICIT.clone() } else { HARDWARE.clone() };
@@ -668,6 +669,17 @@ proptest! {
             let range = section(&file, MEANINGFUL[table]);
             let offset = range.start + place.index(range.len());
             file[offset] = byte;
+        }
+        if let Some((table, place, count, longer)) = shift {
+            // Everything behind it means something else now.
+            file = changed(&file, MEANINGFUL[table], |bytes| {
+                let place = place.index(bytes.len() - count);
+                if longer {
+                    bytes.splice(place..place, core::iter::repeat_n(0x81, count));
+                } else {
+                    bytes.drain(place..place + count);
+                }
+            });
         }
         if let Some(cut) = cut {
             file = changed(&file, ".wasmtime.info", |bytes| bytes.truncate(cut.index(bytes.len())));
