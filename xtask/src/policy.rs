@@ -128,7 +128,8 @@ pub(crate) const CRATES: &[CratePolicy] = &[
         name: "trapline-code-registry",
         layer: Layer::Mechanisms,
         may_use: &["trapline-arch"],
-        handler_parts: &["src/announce.rs", "src/node.rs"],
+        handler_modules: &["src/published.rs"],
+        handler_parts: &["src/announce.rs", "src/lookup.rs", "src/node.rs"],
         ..DEFAULT
     },
     CratePolicy {
@@ -195,7 +196,11 @@ pub(crate) const CRATES: &[CratePolicy] = &[
         may_use: CORE,
         builds_compiler: true,
         handler_modules: &["src/bytes.rs"],
-        handler_parts: &["src/block_table.rs", "src/trap_table.rs"],
+        handler_parts: &[
+            "src/block_table.rs",
+            "src/module_code.rs",
+            "src/trap_table.rs",
+        ],
         ..DEFAULT
     },
     CratePolicy {
