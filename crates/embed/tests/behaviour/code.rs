@@ -52,7 +52,7 @@ fn code_that_overlaps_is_refused_and_what_was_there_stays() {
         let text = module.text().unwrap();
         let artifact = Arc::new(trapline_wasmtime::Artifact::parse(setup.artifact(STOP)).unwrap());
         let inside = VirtualAddress::new(text.start.get() + 16);
-        let code = Arc::new(ModuleCode::new(artifact, inside));
+        let code = Arc::new(ModuleCode::new(artifact, inside).expect("the module has code"));
         let error = register_code(code).expect_err("it overlaps");
         let message = error.to_string();
         assert!(message.contains(&text.start.to_string()), "{message}");

@@ -42,10 +42,11 @@ fn a_host_error_keeps_its_type_and_payload_through_guest_frames() {
         });
         let untyped = instance.get_func(&mut store, "outer").unwrap();
         let typed = untyped.typed::<_, i32, i32>(&store).unwrap();
-        for error in [
-            untyped.call(&mut store, &[Val::I32(17)]).unwrap_err(),
-            typed.call(&mut store, 17).unwrap_err(),
-        ] {
+        for way in ["untyped", "typed"] {
+            let error = match way {
+                "untyped" => untyped.call(&mut store, &[Val::I32(17)]).unwrap_err(),
+                _ => typed.call(&mut store, 17).unwrap_err(),
+            };
             let host = error.host_error::<HostError>().expect("the type is kept");
             assert_eq!(host.code, 17);
             assert!(Arc::ptr_eq(&host.alive, &alive));
@@ -254,23 +255,27 @@ fn fifteen_arguments_arrive_also_where_they_lie_on_the_stack() {
                     results.iter().copied(),
                 )
             };
-            linker.func_new(
-                "host",
-                "sum",
-                ty(&[trapline_embed::ValType::I64]),
-                |_, args, results| {
-                    let weighted = args.iter().enumerate().map(|(i, arg)| match arg {
-                        Val::I64(arg) => *arg * (i as i64 + 1),
-                        other => panic!("{other:?}"),
-                    });
-                    results[0] = Val::I64(weighted.sum());
-                    Ok(())
-                },
-            );
-            linker.func_new("host", "fail", ty(&[]), |_, args, _| {
-                assert_eq!(args[14], Val::I64(14));
-                anyhow::bail!("with fifteen arguments")
-            });
+            linker
+                .func_new(
+                    "host",
+                    "sum",
+                    ty(&[trapline_embed::ValType::I64]),
+                    |_, args, results| {
+                        let weighted = args.iter().enumerate().map(|(i, arg)| match arg {
+                            Val::I64(arg) => *arg * (i as i64 + 1),
+                            other => panic!("{other:?}"),
+                        });
+                        results[0] = Val::I64(weighted.sum());
+                        Ok(())
+                    },
+                )
+                .unwrap();
+            linker
+                .func_new("host", "fail", ty(&[]), |_, args, _| {
+                    assert_eq!(args[14], Val::I64(14));
+                    anyhow::bail!("with fifteen arguments")
+                })
+                .unwrap();
         });
         let args: Vec<Val> = (0..15).map(Val::I64).collect();
         let expected = (0..15).map(|i| i * (i + 1)).sum();

@@ -6,5 +6,6 @@ mod backtraces;
 mod code;
 mod hosts;
 mod nesting;
+#[expect(unreachable_pub, reason = "one module for several files of tests")]
 mod support;
 mod threads;

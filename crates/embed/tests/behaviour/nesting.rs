@@ -60,35 +60,39 @@ fn in_three_nested_stores_of_one_module_each_backtrace_has_only_its_own_frames()
         let engine = Engine::new();
         let module = setup.module(&engine, TOWER);
         let mut linker = Linker::<Level>::new(&engine);
-        linker.func_wrap("host", "next", |caller: Caller<'_, Level>| {
-            let Level {
-                depth,
-                ref module,
-                ref linker,
-                setup,
-                ref seen,
-            } = *caller.data();
-            let here = caller.resolve(&caller.capture_backtrace());
-            seen.lock().unwrap().push(names(&here));
-            if depth == 3 {
-                anyhow::bail!("at the top of the tower");
-            }
-            let mut store = setup.store(
-                caller.engine(),
-                Level {
-                    depth: depth + 1,
-                    module: module.clone(),
-                    linker: linker.clone(),
+        linker.func_wrap(
+            "host",
+            "next",
+            |caller: Caller<'_, Level>| -> anyhow::Result<()> {
+                let Level {
+                    depth,
+                    ref module,
+                    ref linker,
                     setup,
-                    seen: Arc::clone(seen),
-                },
-            );
-            let instance = linker.clone().instantiate(&mut store, &module.clone())?;
-            let error = call_to_fail(&mut store, instance, "run");
-            seen.lock().unwrap().push(names(error.wasm_backtrace()));
-            // An error of this level's own, so that it is captured anew.
-            anyhow::bail!("the level above failed")
-        });
+                    ref seen,
+                } = *caller.data();
+                let here = caller.resolve(&caller.capture_backtrace());
+                seen.lock().unwrap().push(names(&here));
+                if depth == 3 {
+                    anyhow::bail!("at the top of the tower");
+                }
+                let mut store = setup.store(
+                    caller.engine(),
+                    Level {
+                        depth: depth + 1,
+                        module: module.clone(),
+                        linker: linker.clone(),
+                        setup,
+                        seen: Arc::clone(seen),
+                    },
+                );
+                let instance = linker.clone().instantiate(&mut store, &module.clone())?;
+                let error = call_to_fail(&mut store, instance, "run");
+                seen.lock().unwrap().push(names(error.wasm_backtrace()));
+                // An error of this level's own, so that it is captured anew.
+                anyhow::bail!("the level above failed")
+            },
+        );
         let seen = Arc::new(Mutex::new(Vec::new()));
         let mut store = setup.store(
             &engine,
@@ -137,34 +141,42 @@ fn a_store_entered_again_behind_another_has_both_its_runs_and_nothing_of_the_oth
                 (func $b (export "b") (call $to_a)))"#,
         );
         let mut linker_b = Linker::<Outer>::new(&engine);
-        linker_b.func_wrap("host", "to_a", |caller: Caller<'_, Outer>| {
-            // SAFETY: the context of a host function of A that waits for this
-            // call to return and uses it no more until then.
-            let a = unsafe { &mut *caller.data().0 };
-            let inside = a.data_in();
-            let error = fail(a, inside);
-            assert_eq!(error.kind(), Some(TrapKind::UnreachableCodeReached));
-            assert_eq!(names(error.wasm_backtrace()), ["a_deep", "a_in", "a_out"]);
-            anyhow::bail!("b has seen it")
-        });
+        linker_b.func_wrap(
+            "host",
+            "to_a",
+            |caller: Caller<'_, Outer>| -> anyhow::Result<()> {
+                // SAFETY: the context of a host function of A that waits for this
+                // call to return and uses it no more until then.
+                let a = unsafe { &mut *caller.data().0 };
+                let inside = a.data_in();
+                let error = fail(a, inside);
+                assert_eq!(error.kind(), Some(TrapKind::UnreachableCodeReached));
+                assert_eq!(names(error.wasm_backtrace()), ["a_deep", "a_in", "a_out"]);
+                anyhow::bail!("b has seen it")
+            },
+        );
         let mut linker_a = Linker::<()>::new(&engine);
         let b = module_b.clone();
-        linker_a.func_wrap("host", "to_b", move |mut caller: Caller<'_, ()>| {
-            let inside = caller.get_export("in").unwrap().into_func().unwrap();
-            INSIDE.set(Some(inside));
-            let engine = caller.engine().clone();
-            let context: *mut StoreContext<()> = &mut *caller;
-            let mut store = setup.store(&engine, Outer(context));
-            let instance = linker_b.instantiate(&mut store, &b)?;
-            let error = call_to_fail(&mut store, instance, "b");
-            assert_eq!(names(error.wasm_backtrace()), ["b"]);
-            drop(store);
-            assert_eq!(
-                names(&caller.resolve(&caller.capture_backtrace())),
-                ["a_out"]
-            );
-            anyhow::bail!("a has seen it")
-        });
+        linker_a.func_wrap(
+            "host",
+            "to_b",
+            move |mut caller: Caller<'_, ()>| -> anyhow::Result<()> {
+                let inside = caller.get_export("in").unwrap().into_func().unwrap();
+                INSIDE.set(Some(inside));
+                let engine = caller.engine().clone();
+                let context: *mut StoreContext<()> = &mut *caller;
+                let mut store = setup.store(&engine, Outer(context));
+                let instance = linker_b.instantiate(&mut store, &b)?;
+                let error = call_to_fail(&mut store, instance, "b");
+                assert_eq!(names(error.wasm_backtrace()), ["b"]);
+                drop(store);
+                assert_eq!(
+                    names(&caller.resolve(&caller.capture_backtrace())),
+                    ["a_out"]
+                );
+                anyhow::bail!("a has seen it")
+            },
+        );
         let mut store = setup.store(&engine, ());
         let instance = linker_a.instantiate(&mut store, &module_a).unwrap();
         for _ in 0..2 {
