@@ -3,5 +3,5 @@
   (memory 1 2 shared)
   (func $increment (param i32)
     (drop (i64.atomic.rmw.add (local.get 0) (i64.const 1))))
-  (func (export "_start")
+  (func $_start (export "_start")
     (call $increment (i32.const 0x10000))))

@@ -3,5 +3,5 @@
   (memory 1)
   (func $wait (param i32)
     (drop (memory.atomic.wait32 (local.get 0) (i32.const 0) (i64.const -1))))
-  (func (export "_start")
+  (func $_start (export "_start")
     (call $wait (i32.const 0))))

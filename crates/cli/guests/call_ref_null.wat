@@ -3,5 +3,5 @@
   (type $action (func))
   (func $perform (param (ref null $action))
     (call_ref $action (local.get 0)))
-  (func (export "_start")
+  (func $_start (export "_start")
     (call $perform (ref.null $action))))

@@ -2,4 +2,4 @@
 (module $data_segment_out_of_bounds
   (memory 1)
   (data (i32.const 0xffff) "ab")
-  (func (export "_start")))
+  (func $_start (export "_start")))

@@ -28,5 +28,5 @@
   (func $report (param $list i32)
     (call $print (call $sum_list (local.get $list) (i32.const 0))))
 
-  (func (export "_start")
+  (func $_start (export "_start")
     (call $report (i32.const 0x10))))

@@ -10,6 +10,6 @@
   (func $outer_work
     (call $print (i32.const 1))
     (call $call_back (ref.func $inner_work)))
-  (func (export "_start")
+  (func $_start (export "_start")
     (call $print (i32.const 0))
     (call $call_back (ref.func $outer_work))))

@@ -5,5 +5,5 @@
     (call $fail (local.get 0)))
   (func $prepare (param i32)
     (call $ask (i32.mul (local.get 0) (i32.const 6))))
-  (func (export "_start")
+  (func $_start (export "_start")
     (call $prepare (i32.const 7))))

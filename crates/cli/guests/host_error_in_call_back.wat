@@ -5,5 +5,5 @@
   (elem declare func $work)
   (func $work
     (call $fail (i32.const 9)))
-  (func (export "_start")
+  (func $_start (export "_start")
     (call $call_back (ref.func $work))))

@@ -4,4 +4,4 @@
   (func $initialise
     (call $fail (i32.const 1)))
   (start $initialise)
-  (func (export "_start")))
+  (func $_start (export "_start")))

@@ -4,5 +4,5 @@
   (import "host" "panic" (func $panic (param i32)))
   (func $ask (param i32)
     (call $panic (local.get 0)))
-  (func (export "_start")
+  (func $_start (export "_start")
     (call $ask (i32.const 5))))

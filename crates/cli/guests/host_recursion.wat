@@ -5,5 +5,5 @@
   (elem declare func $again)
   (func $again
     (call $call_back (ref.func $again)))
-  (func (export "_start")
+  (func $_start (export "_start")
     (call $again)))

@@ -2,4 +2,4 @@
 (module $host_start_function
   (import "host" "fail_now" (func $fail_now))
   (start $fail_now)
-  (func (export "_start")))
+  (func $_start (export "_start")))

@@ -5,5 +5,5 @@
     (i32.mul (local.get 0) (local.get 0)))
   (func $dispatch (param i32)
     (call_indirect (param i64) (i64.const 3) (local.get 0)))
-  (func (export "_start")
+  (func $_start (export "_start")
     (call $dispatch (i32.const 0))))

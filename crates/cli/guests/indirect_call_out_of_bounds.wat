@@ -3,5 +3,5 @@
   (table 2 funcref)
   (func $dispatch (param i32)
     (call_indirect (local.get 0)))
-  (func (export "_start")
+  (func $_start (export "_start")
     (call $dispatch (i32.const 2))))

@@ -2,5 +2,5 @@
 (module $integer_remainder_by_zero
   (func $remainder (param i64 i64) (result i64)
     (i64.rem_s (local.get 0) (local.get 1)))
-  (func (export "_start")
+  (func $_start (export "_start")
     (drop (call $remainder (i64.const 42) (i64.const 0)))))

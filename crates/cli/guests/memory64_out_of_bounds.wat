@@ -3,5 +3,5 @@
   (memory i64 1)
   (func $load (param i64) (result i64)
     (i64.load (local.get 0)))
-  (func (export "_start")
+  (func $_start (export "_start")
     (drop (call $load (i64.const 0x7000_0000_0000)))))

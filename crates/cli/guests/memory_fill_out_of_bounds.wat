@@ -3,5 +3,5 @@
   (memory 1)
   (func $fill (param $to i32) (param $length i32)
     (memory.fill (local.get $to) (i32.const 0xaa) (local.get $length)))
-  (func (export "_start")
+  (func $_start (export "_start")
     (call $fill (i32.const 0xfff0) (i32.const 0x11))))

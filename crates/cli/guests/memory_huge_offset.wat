@@ -4,5 +4,5 @@
   (memory 1)
   (func $load (param i32) (result i32)
     (i32.load8_u offset=0xffffffff (local.get 0)))
-  (func (export "_start")
+  (func $_start (export "_start")
     (drop (call $load (i32.const 0xffffffff)))))

@@ -4,5 +4,5 @@
   (data $greeting "hello")
   (func $init (param $length i32)
     (memory.init $greeting (i32.const 0) (i32.const 0) (local.get $length)))
-  (func (export "_start")
+  (func $_start (export "_start")
     (call $init (i32.const 6))))

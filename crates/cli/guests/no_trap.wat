@@ -1,6 +1,6 @@
 ;; No trap at all: the results are printed, one a line.
 (module $no_trap
-  (func (export "main") (result i32 i64 f32 f64 v128 funcref externref)
+  (func $main (export "main") (result i32 i64 f32 f64 v128 funcref externref)
     (i32.const -1)
     (i64.const 0x1_0000_0000)
     (f32.const 0.1)

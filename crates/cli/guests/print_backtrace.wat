@@ -6,6 +6,6 @@
     (call $print_backtrace))
   (func $outer
     (call $inner))
-  (func (export "_start")
+  (func $_start (export "_start")
     (call $outer)
     (call $print (i32.const 1))))

@@ -3,5 +3,5 @@
   (memory 1)
   (func $load (param i32) (result v128)
     (v128.load (local.get 0)))
-  (func (export "_start")
+  (func $_start (export "_start")
     (drop (call $load (i32.const 0xfff8)))))

@@ -4,5 +4,5 @@
     (i64.add
       (i64.const 1)
       (call $descend (i64.add (local.get 0) (i64.const 1)))))
-  (func (export "_start")
+  (func $_start (export "_start")
     (drop (call $descend (i64.const 0)))))

@@ -3,5 +3,5 @@
   (table 10 funcref)
   (func $copy (param $length i32)
     (table.copy (i32.const 0) (i32.const 5) (local.get $length)))
-  (func (export "_start")
+  (func $_start (export "_start")
     (call $copy (i32.const 6))))

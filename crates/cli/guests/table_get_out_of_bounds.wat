@@ -3,5 +3,5 @@
   (table 10 funcref)
   (func $get (param i32) (result funcref)
     (table.get (local.get 0)))
-  (func (export "_start")
+  (func $_start (export "_start")
     (drop (call $get (i32.const 10)))))

@@ -5,6 +5,6 @@
   (func $nothing)
   (func $init
     (table.init $functions (i32.const 0) (i32.const 0) (i32.const 1)))
-  (func (export "_start")
+  (func $_start (export "_start")
     (elem.drop $functions)
     (call $init)))

@@ -3,5 +3,5 @@
   (table 10 externref)
   (func $set (param i32)
     (table.set (local.get 0) (ref.null extern)))
-  (func (export "_start")
+  (func $_start (export "_start")
     (call $set (i32.const 11))))

@@ -7,5 +7,5 @@
     (return_call $last (i32.add (local.get 0) (i32.const 1))))
   (func $first (param i32)
     (return_call $middle (i32.add (local.get 0) (i32.const 1))))
-  (func (export "_start")
+  (func $_start (export "_start")
     (call $first (i32.const 0))))

@@ -3,5 +3,5 @@
   (import "host" "fail" (func $fail (param i32)))
   (func $delegate (param i32)
     (return_call $fail (local.get 0)))
-  (func (export "_start")
+  (func $_start (export "_start")
     (call $delegate (i32.const 3))))

@@ -6,6 +6,6 @@
   (elem declare func $divide)
   (func $divide
     (drop (i32.div_u (i32.const 1) (i32.const 0))))
-  (func (export "_start")
+  (func $_start (export "_start")
     (call $print (call $try_call (ref.func $divide)))
     unreachable))

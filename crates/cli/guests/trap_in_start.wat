@@ -7,5 +7,5 @@
   (func $initialise
     (call $prepare))
   (start $initialise)
-  (func (export "_start")
+  (func $_start (export "_start")
     (call $print (i32.const 2))))

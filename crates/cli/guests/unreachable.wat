@@ -2,4 +2,4 @@
 (module $unreachable
   (func $give_up unreachable)
   (func $work (call $give_up))
-  (func (export "_start") (call $work)))
+  (func $_start (export "_start") (call $work)))

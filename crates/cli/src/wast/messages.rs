@@ -62,7 +62,7 @@ const REWORDED: &[(&str, &[&str])] = &[
     ("unexpected token", &["expected ", "extra tokens remaining", "number: constant out of range"]),
     (
         "unknown operator",
-        &["expected ", "u8 constant out of range", "unknown operator or unexpected token"],
+        &["expected ", "constant out of range", "unknown operator or unexpected token"],
     ),
     // Binary format.
     ("invalid UTF-8 encoding", &["malformed UTF-8 encoding"]),
