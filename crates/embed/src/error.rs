@@ -323,7 +323,7 @@ impl fmt::Display for UsageError {
                 expected,
                 found,
             } => {
-                write!(f, "expected {expected} {what}, found {found}")
+                write!(f, "number of {what}: expected {expected}, found {found}")
             }
             Self::ValueType { expected, found } => {
                 write!(
