@@ -59,7 +59,11 @@ mod tests {
     #[test]
     fn versions_contain_their_proposals() {
         assert!(!parse("").unwrap().contains(WasmFeatures::MUTABLE_GLOBAL));
-        assert!(parse("wasm1").unwrap().contains(WasmFeatures::MUTABLE_GLOBAL));
+        assert!(
+            parse("wasm1")
+                .unwrap()
+                .contains(WasmFeatures::MUTABLE_GLOBAL)
+        );
         assert!(!parse("wasm1").unwrap().contains(WasmFeatures::SIMD));
         assert!(parse("wasm2").unwrap().contains(WasmFeatures::SIMD));
         assert!(parse("wasm3").unwrap().contains(WasmFeatures::TAIL_CALL));
@@ -78,7 +82,11 @@ mod tests {
 
     #[test]
     fn what_is_unknown_or_not_supported_is_named() {
-        assert!(parse("wasm2,telepathy").unwrap_err().contains("`telepathy`"));
+        assert!(
+            parse("wasm2,telepathy")
+                .unwrap_err()
+                .contains("`telepathy`")
+        );
         assert!(parse("gc").unwrap_err().contains("`gc` is not supported"));
         assert!(parse("exceptions").unwrap_err().contains("not supported"));
     }

@@ -122,10 +122,21 @@ impl fmt::Display for Inspection {
             "module   {}, {}, {}, {} bytes of code",
             self.module.as_deref().unwrap_or("<unknown>"),
             self.target,
-            if self.hardware_traps { "hardware traps" } else { "explicit checks" },
+            if self.hardware_traps {
+                "hardware traps"
+            } else {
+                "explicit checks"
+            },
             self.text_size
         )?;
-        for Function { start, end, kind, index, name } in &self.functions {
+        for Function {
+            start,
+            end,
+            kind,
+            index,
+            name,
+        } in &self.functions
+        {
             write!(f, "function {start:#08x}..{end:#08x} {kind}")?;
             if let Some(index) = index {
                 write!(f, " {index}")?;
@@ -135,10 +146,19 @@ impl fmt::Display for Inspection {
             }
             writeln!(f)?;
         }
-        for Trap { text_offset, message, .. } in &self.traps {
+        for Trap {
+            text_offset,
+            message,
+            ..
+        } in &self.traps
+        {
             writeln!(f, "trap     {text_offset:#08x} {message}")?;
         }
-        for Address { text_offset, bytecode_offset } in &self.addresses {
+        for Address {
+            text_offset,
+            bytecode_offset,
+        } in &self.addresses
+        {
             match bytecode_offset {
                 Some(bytecode) => writeln!(f, "address  {text_offset:#08x} {bytecode:#08x}")?,
                 None => writeln!(f, "address  {text_offset:#08x} -")?,

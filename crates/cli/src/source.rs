@@ -23,7 +23,8 @@ impl Source {
     /// If the file can't be read, or if it is text and does not parse: the
     /// error then shows the place.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
-        let bytes = std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
+        let bytes =
+            std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         if bytes.starts_with(b"\x7fELF") {
             return Ok(Self::Compiled(bytes));
         }

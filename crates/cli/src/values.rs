@@ -44,7 +44,11 @@ pub struct ArgumentError {
 
 impl fmt::Display for ArgumentError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "`{}` is not a value of type {}", self.text, self.expected)
+        write!(
+            f,
+            "`{}` is not a value of type {}",
+            self.text, self.expected
+        )
     }
 }
 

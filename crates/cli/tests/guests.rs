@@ -62,7 +62,10 @@ impl Expected {
         if !self.args.is_empty() {
             text += &format!("args: {}\n", self.args.join(" "));
         }
-        text += &format!("exit: {}\n{STDOUT}{}{STDERR}{}", self.exit, self.stdout, self.stderr);
+        text += &format!(
+            "exit: {}\n{STDOUT}{}{STDERR}{}",
+            self.exit, self.stdout, self.stderr
+        );
         if let Some(explicit) = &self.stderr_explicit {
             text += STDERR_EXPLICIT;
             text += explicit;
@@ -97,7 +100,10 @@ fn run(file: &Path, options: &[&str], args: &[String]) -> (i32, String, String) 
     command.push(file.to_str().expect("a name in UTF-8"));
     let output = trapline(&command);
     (
-        output.status.code().unwrap_or_else(|| panic!("{}: {}", file.display(), output.status)),
+        output
+            .status
+            .code()
+            .unwrap_or_else(|| panic!("{}: {}", file.display(), output.status)),
         String::from_utf8(output.stdout).expect("text"),
         String::from_utf8(output.stderr).expect("text"),
     )
@@ -105,11 +111,7 @@ fn run(file: &Path, options: &[&str], args: &[String]) -> (i32, String, String) 
 
 /// Runs all guests with `options`, or what `file` makes of them, and compares;
 /// `stderr` picks what is expected.
-fn check(
-    options: &[&str],
-    file: impl Fn(&Path) -> PathBuf,
-    stderr: impl Fn(&Expected) -> &str,
-) {
+fn check(options: &[&str], file: impl Fn(&Path) -> PathBuf, stderr: impl Fn(&Expected) -> &str) {
     static BLESS: Once = Once::new();
     if std::env::var_os("TRAPLINE_BLESS").is_some() {
         BLESS.call_once(bless);
@@ -120,21 +122,37 @@ fn check(
             .unwrap_or_else(|error| panic!("{}: {error}", guest.display()));
         let expected = Expected::parse(&text);
         let got = run(&file(&guest), options, &expected.args);
-        let wanted = (expected.exit, expected.stdout.clone(), stderr(&expected).to_string());
+        let wanted = (
+            expected.exit,
+            expected.stdout.clone(),
+            stderr(&expected).to_string(),
+        );
         if got != wanted {
             wrong.push(format!(
                 "{}\nexpected: {}\n{}{}\ngot: {}\n{}{}",
                 guest.display(),
-                wanted.0, wanted.1, wanted.2,
-                got.0, got.1, got.2,
+                wanted.0,
+                wanted.1,
+                wanted.2,
+                got.0,
+                got.1,
+                got.2,
             ));
         }
     }
-    assert!(wrong.is_empty(), "{} guests differ:\n\n{}", wrong.len(), wrong.join("\n\n"));
+    assert!(
+        wrong.is_empty(),
+        "{} guests differ:\n\n{}",
+        wrong.len(),
+        wrong.join("\n\n")
+    );
 }
 
 fn explicit(expected: &Expected) -> &str {
-    expected.stderr_explicit.as_deref().unwrap_or(&expected.stderr)
+    expected
+        .stderr_explicit
+        .as_deref()
+        .unwrap_or(&expected.stderr)
 }
 
 fn bless() {
@@ -147,7 +165,13 @@ fn bless() {
         let (exit, stdout, stderr) = run(&guest, &[], &args);
         let (_, _, explicit) = run(&guest, &["--explicit-checks"], &args);
         let stderr_explicit = (explicit != stderr).then_some(explicit);
-        let expected = Expected { args, exit, stdout, stderr, stderr_explicit };
+        let expected = Expected {
+            args,
+            exit,
+            stdout,
+            stderr,
+            stderr_explicit,
+        };
         fs::write(&path, expected.write()).expect("the file can be written");
     }
 }
@@ -164,7 +188,9 @@ fn guests_do_as_expected_with_explicit_checks() {
 
 #[test]
 fn guests_do_as_expected_without_optimisation() {
-    check(&["--opt-level", "none"], Path::to_path_buf, |expected| &expected.stderr);
+    check(&["--opt-level", "none"], Path::to_path_buf, |expected| {
+        &expected.stderr
+    });
 }
 
 #[test]

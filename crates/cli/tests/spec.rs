@@ -83,7 +83,11 @@ fn run_all(explicit_checks: bool, move_memories: bool) -> BTreeMap<&'static str,
     let exclusions = exclusions();
     let mut work = Vec::new();
     for (suite, features) in SUITES {
-        work.extend(scripts(suite).into_iter().map(|script| (*suite, *features, script)));
+        work.extend(
+            scripts(suite)
+                .into_iter()
+                .map(|script| (*suite, *features, script)),
+        );
     }
     let mut runners = BTreeMap::new();
     for (_, list) in SUITES {
@@ -102,7 +106,12 @@ fn run_all(explicit_checks: bool, move_memories: bool) -> BTreeMap<&'static str,
     let worker = || {
         while let Some((suite, features, script)) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
             let outcome = runners[features].run(&name(script), script.raw());
-            outcomes.lock().unwrap().entry(*suite).or_default().merge(outcome);
+            outcomes
+                .lock()
+                .unwrap()
+                .entry(*suite)
+                .or_default()
+                .merge(outcome);
         }
     };
     std::thread::scope(|scope| {
@@ -117,7 +126,9 @@ fn run_all(explicit_checks: bool, move_memories: bool) -> BTreeMap<&'static str,
 }
 
 fn check(mode: &str, explicit_checks: bool, move_memories: bool) {
-    let _lock = ONE_AT_A_TIME.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let _lock = ONE_AT_A_TIME
+        .lock()
+        .unwrap_or_else(std::sync::PoisonError::into_inner);
     let outcomes = run_all(explicit_checks, move_memories);
     let mut sum = Outcome::default();
     let mut floor = 0;
@@ -131,12 +142,19 @@ fn check(mode: &str, explicit_checks: bool, move_memories: bool) {
         }
         sum.merge(outcome);
     }
-    writeln!(log, "{sum}executed in the nine suites of the floor: {floor}").unwrap();
+    writeln!(
+        log,
+        "{sum}executed in the nine suites of the floor: {floor}"
+    )
+    .unwrap();
     for failure in sum.failures.iter().take(100) {
         writeln!(log, "{failure}").unwrap();
     }
     assert_eq!(sum.failures, [], "{mode}: directives failed");
-    assert!(floor >= FLOOR, "{mode}: {floor} directives passed, the floor is {FLOOR}");
+    assert!(
+        floor >= FLOOR,
+        "{mode}: {floor} directives passed, the floor is {FLOOR}"
+    );
     assert!(sum.tally(Kind::AssertTrap).passed >= 5_502);
 }
 
@@ -161,9 +179,16 @@ fn no_suite_is_forgotten() {
     assert_eq!(versions.len(), SpecVersion::all().len());
     let proposals = Proposal::all().iter().map(ToString::to_string);
     for suite in versions.map(String::from).into_iter().chain(proposals) {
-        assert!(SUITES.iter().any(|(known, _)| *known == suite), "{suite} is missing");
+        assert!(
+            SUITES.iter().any(|(known, _)| *known == suite),
+            "{suite} is missing"
+        );
     }
-    assert!(FLOOR_SUITES.iter().all(|floor| SUITES.iter().any(|(suite, _)| suite == floor)));
+    assert!(
+        FLOOR_SUITES
+            .iter()
+            .all(|floor| SUITES.iter().any(|(suite, _)| suite == floor))
+    );
 }
 
 /// An entry that excludes nothing is a leftover.
@@ -181,8 +206,12 @@ fn every_exclusion_excludes_something() {
     }
     for line in include_str!("../spec-exclusions.txt").lines() {
         let entry = Exclusions::parse(line).expect("a line of the list");
-        let mut excluded =
-            directives.iter().filter(|(script, line)| entry.directive(script, *line).is_some());
-        assert!(entry.is_empty() || excluded.next().is_some(), "excludes nothing: {line}");
+        let mut excluded = directives
+            .iter()
+            .filter(|(script, line)| entry.directive(script, *line).is_some());
+        assert!(
+            entry.is_empty() || excluded.next().is_some(),
+            "excludes nothing: {line}"
+        );
     }
 }

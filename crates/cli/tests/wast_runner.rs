@@ -5,7 +5,9 @@ use trapline_cli::features;
 use trapline_cli::wast::{Exclusions, Kind, Options, Outcome, Runner};
 
 fn run_with(options: Options, script: &str) -> Outcome {
-    Runner::new(options).expect("a runner").run("test.wast", script)
+    Runner::new(options)
+        .expect("a runner")
+        .run("test.wast", script)
 }
 
 fn run(script: &str) -> Outcome {
@@ -14,7 +16,11 @@ fn run(script: &str) -> Outcome {
 
 /// The lines and kinds of the failures.
 fn failed(outcome: &Outcome) -> Vec<(usize, Option<Kind>)> {
-    outcome.failures.iter().map(|failure| (failure.line, failure.kind)).collect()
+    outcome
+        .failures
+        .iter()
+        .map(|failure| (failure.line, failure.kind))
+        .collect()
 }
 
 /// A module that most of the scripts use; it takes one line.
@@ -48,7 +54,10 @@ fn right_expectations_pass() {
         "#
     ));
     assert_eq!(outcome.failures, []);
-    assert_eq!(outcome.total().to_string(), "22 passed, 0 failed, 0 skipped");
+    assert_eq!(
+        outcome.total().to_string(),
+        "22 passed, 0 failed, 0 skipped"
+    );
 }
 
 #[test]
@@ -71,7 +80,9 @@ fn wrong_values_fail() {
         (assert_return (get "one") (i32.const 1))
         "#
     ));
-    let lines: Vec<_> = (2..=15).map(|line| (line, Some(Kind::AssertReturn))).collect();
+    let lines: Vec<_> = (2..=15)
+        .map(|line| (line, Some(Kind::AssertReturn)))
+        .collect();
     assert_eq!(failed(&outcome), lines);
 }
 
@@ -99,13 +110,15 @@ fn wrong_traps_fail() {
         (8, Kind::AssertExhaustion),
         (9, Kind::Invoke),
     ];
-    assert_eq!(failed(&outcome), kinds.map(|(line, kind)| (line, Some(kind))));
+    assert_eq!(
+        failed(&outcome),
+        kinds.map(|(line, kind)| (line, Some(kind)))
+    );
 }
 
 #[test]
 fn wrong_refusals_fail() {
-    let outcome = run(
-        r#"(assert_invalid (module (func)) "type mismatch")
+    let outcome = run(r#"(assert_invalid (module (func)) "type mismatch")
         (assert_invalid (module (func (result i32))) "unknown function")
         (assert_invalid (module (type (struct))) "type mismatch")
         (assert_malformed (module quote "(func)") "unexpected token")
@@ -115,8 +128,7 @@ fn wrong_refusals_fail() {
         (assert_unlinkable (module) "unknown import")
         (assert_unlinkable (module (import "nobody" "x" (func))) "incompatible import type")
         (assert_unlinkable (module (func $f unreachable) (start $f)) "unknown import")
-        "#,
-    );
+        "#);
     let kinds = [
         (1, Kind::AssertInvalid),
         (2, Kind::AssertInvalid),
@@ -129,13 +141,15 @@ fn wrong_refusals_fail() {
         (9, Kind::AssertUnlinkable),
         (10, Kind::AssertUnlinkable),
     ];
-    assert_eq!(failed(&outcome), kinds.map(|(line, kind)| (line, Some(kind))));
+    assert_eq!(
+        failed(&outcome),
+        kinds.map(|(line, kind)| (line, Some(kind)))
+    );
 }
 
 #[test]
 fn modules_that_cannot_be_used_fail_and_so_does_what_follows() {
-    let outcome = run(
-        r#"(module (func (export "f")))
+    let outcome = run(r#"(module (func (export "f")))
         (module (func (export "f") (result i32)))
         (module (import "nobody" "x" (func)))
         (invoke "f")
@@ -143,8 +157,7 @@ fn modules_that_cannot_be_used_fail_and_so_does_what_follows() {
         (module definition (func (result i32)))
         (module instance $a $nobody)
         (wait $nobody)
-        "#,
-    );
+        "#);
     let kinds = [
         (2, Kind::Module),
         (3, Kind::Module),
@@ -154,7 +167,10 @@ fn modules_that_cannot_be_used_fail_and_so_does_what_follows() {
         (7, Kind::ModuleInstance),
         (8, Kind::Wait),
     ];
-    assert_eq!(failed(&outcome), kinds.map(|(line, kind)| (line, Some(kind))));
+    assert_eq!(
+        failed(&outcome),
+        kinds.map(|(line, kind)| (line, Some(kind)))
+    );
 }
 
 #[test]
@@ -187,7 +203,7 @@ fn threads_share_memories_and_their_failures_count() {
         (wait $t1)
         (wait $t2)"#;
     let outcome = run(script);
-    assert_eq!(failed(&outcome), [(19, Some(Kind::AssertReturn))]);
+    assert_eq!(failed(&outcome), [(18, Some(Kind::AssertReturn))]);
     assert_eq!(outcome.tally(Kind::Thread).passed, 2);
     assert_eq!(outcome.tally(Kind::Wait).passed, 2);
     assert_eq!(outcome.tally(Kind::Module).passed, 3);
@@ -242,7 +258,11 @@ fn all_modes_agree_about_memories_that_grow() {
         (assert_return (invoke "grow" (i32.const 13)) (i32.const -1))"#;
     for explicit_checks in [false, true] {
         for move_memories in [false, true] {
-            let options = Options { explicit_checks, move_memories, ..Options::default() };
+            let options = Options {
+                explicit_checks,
+                move_memories,
+                ..Options::default()
+            };
             assert_eq!(run_with(options, script).failures, []);
         }
     }

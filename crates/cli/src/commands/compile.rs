@@ -36,7 +36,10 @@ impl Compile {
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
         let source = Source::read(&self.file)?;
         if let Source::Compiled(_) = source {
-            return Err(Failure::Usage(format!("{} is compiled already", self.file.display())));
+            return Err(Failure::Usage(format!(
+                "{} is compiled already",
+                self.file.display()
+            )));
         }
         let artifact = source.into_artifact(&self.compile.options(self.target.as_deref()))?;
         write_atomically(&self.output, &artifact)

@@ -12,9 +12,7 @@ use trapline_cli::host::{self, Panicked};
 use trapline_cli::report::{Chain, STATUS_FAILURE, STATUS_PANIC, STATUS_TRAP, TrapReport};
 use trapline_cli::source::Source;
 use trapline_cli::values::{self, Shown};
-use trapline_embed::{
-    Engine, Error, Func, Instance, InstantiateError, Linker, Module, Store, Val,
-};
+use trapline_embed::{Engine, Error, Func, Instance, InstantiateError, Linker, Module, Store, Val};
 
 use super::Failure;
 use super::options::CompileArgs;
@@ -96,7 +94,10 @@ impl Run {
             Err(InstantiateError::Trap(error)) => return Ok(self.report(&error)),
             Err(InstantiateError::Link(error)) => {
                 eprint!("{}", Chain(&error));
-                eprintln!("note: guests can import the functions of `{}` only", host::MODULE);
+                eprintln!(
+                    "note: guests can import the functions of `{}` only",
+                    host::MODULE
+                );
                 return Ok(ExitCode::from(STATUS_FAILURE));
             }
             Err(error) => return Err(error.into()),
@@ -129,7 +130,10 @@ impl Run {
             .filter_map(|(name, item)| Some((name, item.into_func()?)))
             .collect();
         let list = || {
-            let names: Vec<_> = exports.iter().map(|(name, _)| format!("`{name}`")).collect();
+            let names: Vec<_> = exports
+                .iter()
+                .map(|(name, _)| format!("`{name}`"))
+                .collect();
             names.join(", ")
         };
         let find = |wanted: &str| exports.iter().find(|(name, _)| name == wanted).cloned();
@@ -138,7 +142,11 @@ impl Run {
                 Some(func) => Ok(Some(func)),
                 None => Err(Failure::Usage(format!(
                     "the module exports no function `{name}`; it exports: {}",
-                    if exports.is_empty() { "none".into() } else { list() }
+                    if exports.is_empty() {
+                        "none".into()
+                    } else {
+                        list()
+                    }
                 ))),
             },
             None => match (find("_start").or_else(|| find("main")), &exports[..]) {
@@ -180,8 +188,18 @@ impl Run {
         // What the guest printed comes first, whatever the two streams are.
         let _ = std::io::stdout().flush();
         let backtrace_limit = self.backtrace_limit;
-        eprint!("{}", TrapReport { error, backtrace_limit });
-        ExitCode::from(if error.trap().is_some() { STATUS_TRAP } else { STATUS_FAILURE })
+        eprint!(
+            "{}",
+            TrapReport {
+                error,
+                backtrace_limit
+            }
+        );
+        ExitCode::from(if error.trap().is_some() {
+            STATUS_TRAP
+        } else {
+            STATUS_FAILURE
+        })
     }
 }
 

@@ -68,6 +68,10 @@ impl Wast {
             sum.merge(outcome);
         }
         print!("{sum}");
-        Ok(ExitCode::from(if sum.total().failed == 0 { 0 } else { STATUS_FAILURE }))
+        Ok(ExitCode::from(if sum.total().failed == 0 {
+            0
+        } else {
+            STATUS_FAILURE
+        }))
     }
 }

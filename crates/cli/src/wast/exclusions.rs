@@ -60,7 +60,11 @@ impl Exclusions {
         self.entries
             .iter()
             .find(|entry| {
-                entry.names(script) && entry.lines.as_ref().is_none_or(|lines| lines.contains(&line))
+                entry.names(script)
+                    && entry
+                        .lines
+                        .as_ref()
+                        .is_none_or(|lines| lines.contains(&line))
             })
             .map(|entry| &*entry.reason)
     }
@@ -142,7 +146,10 @@ mod tests {
     fn scripts_lines_and_ranges_are_found_with_their_reasons() {
         let list = Exclusions::parse(LIST).unwrap();
         assert_eq!(list.directive("gc/array.wast", 3), Some("needs a heap"));
-        assert_eq!(list.directive("data/gc/array.wast", 3), Some("needs a heap"));
+        assert_eq!(
+            list.directive("data/gc/array.wast", 3),
+            Some("needs a heap")
+        );
         assert_eq!(list.directive("notgc/array.wast", 3), None);
         assert_eq!(list.directive("gc.wast", 3), None);
         assert_eq!(list.directive("v3/global.wast", 37), Some("reads a global"));

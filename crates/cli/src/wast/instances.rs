@@ -4,7 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use trapline_embed::{Engine, Extern, Func, FuncType, Instance, Module, SharedMemory, Store, ValType};
+use trapline_embed::{
+    Engine, Extern, Func, FuncType, Instance, Module, SharedMemory, Store, ValType,
+};
 
 /// The print functions of the module `spectest`, and their parameters.
 const PRINT_FUNCTIONS: &[(&str, &[ValType])] = &[
@@ -56,9 +58,7 @@ impl Exports {
                 Some(function) => Some(Extern::Func(*function)),
                 None => instance.get_export(store, name),
             },
-            Self::SharedMemories(memories) => {
-                memories.get(name).cloned().map(Extern::SharedMemory)
-            }
+            Self::SharedMemories(memories) => memories.get(name).cloned().map(Extern::SharedMemory),
         }
     }
 
@@ -67,8 +67,8 @@ impl Exports {
         let memories = match self {
             Self::Instance(instance) | Self::Spectest(instance, _) => {
                 let exports = instance.exports(store).into_iter();
-                let shared = exports
-                    .filter_map(|(name, item)| Some((name, item.into_shared_memory()?)));
+                let shared =
+                    exports.filter_map(|(name, item)| Some((name, item.into_shared_memory()?)));
                 Arc::new(shared.collect())
             }
             Self::SharedMemories(memories) => memories.clone(),

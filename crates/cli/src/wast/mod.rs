@@ -197,7 +197,10 @@ fn chain(error: &(dyn core::error::Error + 'static)) -> String {
 
 /// What a panic said, if its payload is text.
 fn panic_message(payload: &(dyn core::any::Any + Send)) -> &str {
-    match (payload.downcast_ref::<&str>(), payload.downcast_ref::<String>()) {
+    match (
+        payload.downcast_ref::<&str>(),
+        payload.downcast_ref::<String>(),
+    ) {
         (Some(text), _) => text,
         (_, Some(text)) => text,
         _ => "(no message)",

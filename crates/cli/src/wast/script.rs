@@ -7,12 +7,10 @@ use trapline_embed::{
     Error, Extern, InstantiateError, Linker, MemoryRelocation, Module, Store, Val,
 };
 use wast::token::Id;
-use wast::{
-    QuoteWat, WastDirective, WastExecute, WastInvoke, WastRet, WastThread, Wat,
-};
+use wast::{QuoteWat, WastDirective, WastExecute, WastInvoke, WastRet, WastThread, Wat};
 
 use super::instances::Exports;
-use super::messages::{refusal_matches, trap_matches};
+use super::messages::{Refusal, trap_matches};
 use super::tally::{Failure, Kind, Outcome};
 use super::values::{ShownResults, argument, results_match};
 use super::{Runner, chain, panic_message};
@@ -148,7 +146,9 @@ impl<'scope, 'env> Script<'scope, 'env> {
                 self.last_definition = Some(loaded);
                 Ok(Verdict::Passed)
             }
-            WastDirective::ModuleInstance { instance, module, .. } => {
+            WastDirective::ModuleInstance {
+                instance, module, ..
+            } => {
                 let definition = match module {
                     Some(name) => self.definitions.get(name.name()),
                     None => self.last_definition.as_ref(),
@@ -165,9 +165,7 @@ impl<'scope, 'env> Script<'scope, 'env> {
                 Ok(_) => Ok(Verdict::Passed),
                 Err(error) => Err(format!("expected a return, got {}", chain(&error))),
             },
-            WastDirective::AssertReturn { exec, results, .. } => {
-                self.assert_return(exec, &results)
-            }
+            WastDirective::AssertReturn { exec, results, .. } => self.assert_return(exec, &results),
             WastDirective::AssertTrap { exec, message, .. } => {
                 let end = self.execute(exec)?;
                 expect_trap(message, end)
@@ -176,15 +174,29 @@ impl<'scope, 'env> Script<'scope, 'env> {
                 let end = self.invoke(&call)?;
                 expect_trap(message, end)
             }
-            WastDirective::AssertInvalid { mut module, message, .. }
-            | WastDirective::AssertMalformed { mut module, message, .. }
-            | WastDirective::AssertInvalidCustom { mut module, message, .. }
-            | WastDirective::AssertMalformedCustom { mut module, message, .. } => {
-                self.assert_refused(&mut module, message)
+            WastDirective::AssertInvalid {
+                mut module,
+                message,
+                ..
             }
-            WastDirective::AssertUnlinkable { module, message, .. } => {
-                self.assert_unlinkable(module, message)
+            | WastDirective::AssertMalformed {
+                mut module,
+                message,
+                ..
             }
+            | WastDirective::AssertInvalidCustom {
+                mut module,
+                message,
+                ..
+            }
+            | WastDirective::AssertMalformedCustom {
+                mut module,
+                message,
+                ..
+            } => self.assert_refused(&mut module, message),
+            WastDirective::AssertUnlinkable {
+                module, message, ..
+            } => self.assert_unlinkable(module, message),
             WastDirective::Thread(thread) => self.spawn(thread),
             WastDirective::Wait { thread, .. } => {
                 let thread = self.threads.remove(thread.name());
@@ -198,7 +210,9 @@ impl<'scope, 'env> Script<'scope, 'env> {
     }
 
     fn load(&self, module: &mut QuoteWat<'_>) -> Result<Module, String> {
-        let wasm = module.encode().map_err(|error| format!("cannot parse: {}", error.message()))?;
+        let wasm = module
+            .encode()
+            .map_err(|error| format!("cannot parse: {}", error.message()))?;
         self.runner.load(&wasm)
     }
 
@@ -239,7 +253,9 @@ impl<'scope, 'env> Script<'scope, 'env> {
         for ((module, name), item) in items {
             linker.define(module, name, item);
         }
-        linker.instantiate(&mut self.store, module).map(Exports::Instance)
+        linker
+            .instantiate(&mut self.store, module)
+            .map(Exports::Instance)
     }
 
     fn exports(&self, name: Option<Id<'_>>) -> Result<Exports, String> {
@@ -249,7 +265,10 @@ impl<'scope, 'env> Script<'scope, 'env> {
                 .get(name.name())
                 .cloned()
                 .ok_or_else(|| format!("there is no instance ${}", name.name())),
-            None => self.current.clone().ok_or_else(|| "there is no current instance".into()),
+            None => self
+                .current
+                .clone()
+                .ok_or_else(|| "there is no current instance".into()),
         }
     }
 
@@ -293,27 +312,31 @@ impl<'scope, 'env> Script<'scope, 'env> {
     fn assert_return(&mut self, exec: WastExecute<'_>, expected: &[WastRet<'_>]) -> Checked {
         match self.execute(exec)? {
             Ok(actual) if results_match(expected, &actual) => Ok(Verdict::Passed),
-            Ok(actual) => {
-                Err(format!("expected {}, got {}", shown_expected(expected), ShownResults(&actual)))
-            }
-            Err(error) => {
-                Err(format!("expected {}, got {}", shown_expected(expected), chain(&error)))
-            }
+            Ok(actual) => Err(format!(
+                "expected {}, got {}",
+                shown_expected(expected),
+                ShownResults(&actual)
+            )),
+            Err(error) => Err(format!(
+                "expected {}, got {}",
+                shown_expected(expected),
+                chain(&error)
+            )),
         }
     }
 
     fn assert_refused(&self, module: &mut QuoteWat<'_>, message: &str) -> Checked {
         let refusal = match module.encode() {
-            Err(error) => error.message(),
+            Err(error) => Refusal::Parser(error.message()),
             Ok(wasm) => match self.runner.validate(&wasm) {
-                Err(error) => error,
+                Err(message) => Refusal::Validator(message),
                 Ok(()) => return Err(format!("expected {message:?}, but the module is valid")),
             },
         };
-        if refusal_matches(message, &refusal) {
+        if refusal.matches(message) {
             Ok(Verdict::Passed)
         } else {
-            Err(format!("expected {message:?}, refused for {refusal:?}"))
+            Err(format!("expected {message:?}, refused for \"{refusal}\""))
         }
     }
 
@@ -324,7 +347,9 @@ impl<'scope, 'env> Script<'scope, 'env> {
                 Ok(Verdict::Passed)
             }
             Err(error) => Err(format!("expected {message:?}, got {}", chain(&error))),
-            Ok(_) => Err(format!("expected {message:?}, but the module was instantiated")),
+            Ok(_) => Err(format!(
+                "expected {message:?}, but the module was instantiated"
+            )),
         }
     }
 
@@ -334,7 +359,10 @@ impl<'scope, 'env> Script<'scope, 'env> {
         let shared = match thread.shared_module {
             Some(name) => {
                 let exports = self.exports(Some(name))?;
-                Some((name.name().to_string(), exports.shared_memories(&mut self.store)))
+                Some((
+                    name.name().to_string(),
+                    exports.shared_memories(&mut self.store),
+                ))
             }
             None => None,
         };
@@ -363,12 +391,16 @@ impl<'scope, 'env> Script<'scope, 'env> {
 /// Whether a call or instantiation ended in the trap that is expected.
 fn expect_trap(message: &str, end: Result<Vec<Val>, Error>) -> Checked {
     match end {
-        Ok(results) => {
-            Err(format!("expected the trap {message:?}, got {}", ShownResults(&results)))
-        }
+        Ok(results) => Err(format!(
+            "expected the trap {message:?}, got {}",
+            ShownResults(&results)
+        )),
         Err(error) => match error.kind() {
             Some(kind) if trap_matches(message, kind) => Ok(Verdict::Passed),
-            _ => Err(format!("expected the trap {message:?}, got {}", chain(&error))),
+            _ => Err(format!(
+                "expected the trap {message:?}, got {}",
+                chain(&error)
+            )),
         },
     }
 }

@@ -128,7 +128,11 @@ impl AddAssign for Tally {
 
 impl fmt::Display for Tally {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { passed, failed, skipped } = self;
+        let Self {
+            passed,
+            failed,
+            skipped,
+        } = self;
         write!(f, "{passed} passed, {failed} failed, {skipped} skipped")
     }
 }
@@ -176,7 +180,10 @@ impl Outcome {
     /// to its end counts as one more failure.
     #[must_use]
     pub fn total(&self) -> Tally {
-        let mut total = Tally { failed: self.broken_scripts, ..Tally::default() };
+        let mut total = Tally {
+            failed: self.broken_scripts,
+            ..Tally::default()
+        };
         for tally in self.tallies {
             total += tally;
         }
@@ -186,7 +193,11 @@ impl Outcome {
     /// The number of directives passed that [execute](Kind::executes) something.
     #[must_use]
     pub fn executed(&self) -> usize {
-        Kind::ALL.iter().filter(|kind| kind.executes()).map(|kind| self.tally(*kind).passed).sum()
+        Kind::ALL
+            .iter()
+            .filter(|kind| kind.executes())
+            .map(|kind| self.tally(*kind).passed)
+            .sum()
     }
 
     /// Adds another outcome to this one.

@@ -55,10 +55,13 @@ fn hierarchy(ty: &HeapType<'_>) -> Option<Hierarchy> {
 /// Whether the results of a call are those that the script expects.
 pub(super) fn results_match(expected: &[WastRet<'_>], actual: &[Val]) -> bool {
     expected.len() == actual.len()
-        && expected.iter().zip(actual).all(|(expected, actual)| match expected {
-            WastRet::Core(expected) => result_matches(expected, actual),
-            _ => false,
-        })
+        && expected
+            .iter()
+            .zip(actual)
+            .all(|(expected, actual)| match expected {
+                WastRet::Core(expected) => result_matches(expected, actual),
+                _ => false,
+            })
 }
 
 fn result_matches(expected: &WastRetCore<'_>, actual: &Val) -> bool {
@@ -120,12 +123,12 @@ fn v128_matches(expected: &V128Pattern, actual: u128) -> bool {
         V128Pattern::I16x8(e) => e.iter().all(|e| e.to_le_bytes() == lane(actual, next())),
         V128Pattern::I32x4(e) => e.iter().all(|e| e.to_le_bytes() == lane(actual, next())),
         V128Pattern::I64x2(e) => e.iter().all(|e| e.to_le_bytes() == lane(actual, next())),
-        V128Pattern::F32x4(e) => {
-            e.iter().all(|e| f32_matches(e, u32::from_le_bytes(lane(actual, next()))))
-        }
-        V128Pattern::F64x2(e) => {
-            e.iter().all(|e| f64_matches(e, u64::from_le_bytes(lane(actual, next()))))
-        }
+        V128Pattern::F32x4(e) => e
+            .iter()
+            .all(|e| f32_matches(e, u32::from_le_bytes(lane(actual, next())))),
+        V128Pattern::F64x2(e) => e
+            .iter()
+            .all(|e| f64_matches(e, u64::from_le_bytes(lane(actual, next())))),
     }
 }
 
@@ -170,7 +173,10 @@ mod tests {
         assert!(matches("(i32.const -1)", &[Val::I32(-1)]));
         assert!(!matches("(i32.const -1)", &[Val::I64(-1)]));
         assert!(!matches("(f32.const 0)", &[Val::F32((-0f32).to_bits())]));
-        assert!(matches("(f64.const nan:0x4)", &[Val::F64(0x7ff0_0000_0000_0004)]));
+        assert!(matches(
+            "(f64.const nan:0x4)",
+            &[Val::F64(0x7ff0_0000_0000_0004)]
+        ));
         assert!(!matches("(i32.const 1)", &[]));
         assert!(!matches("", &[Val::I32(1)]));
     }
@@ -187,9 +193,18 @@ mod tests {
         assert!(matches("(f32.const nan:arithmetic)", &[arithmetic]));
         assert!(!matches("(f32.const nan:arithmetic)", &[signalling]));
         assert!(!matches("(f32.const nan:arithmetic)", &[number]));
-        assert!(matches("(f64.const nan:canonical)", &[Val::F64(0x7ff8_0000_0000_0000)]));
-        assert!(!matches("(f64.const nan:canonical)", &[Val::F64(0x7ff8_0000_0000_0001)]));
-        assert!(!matches("(f64.const nan:arithmetic)", &[Val::F64(0x7ff4_0000_0000_0000)]));
+        assert!(matches(
+            "(f64.const nan:canonical)",
+            &[Val::F64(0x7ff8_0000_0000_0000)]
+        ));
+        assert!(!matches(
+            "(f64.const nan:canonical)",
+            &[Val::F64(0x7ff8_0000_0000_0001)]
+        ));
+        assert!(!matches(
+            "(f64.const nan:arithmetic)",
+            &[Val::F64(0x7ff4_0000_0000_0000)]
+        ));
     }
 
     #[test]
@@ -197,10 +212,19 @@ mod tests {
         let value = Val::V128(0x0000_0004_0000_0003_0000_0002_0000_0001);
         assert!(matches("(v128.const i32x4 1 2 3 4)", &[value.clone()]));
         assert!(!matches("(v128.const i32x4 4 3 2 1)", &[value.clone()]));
-        assert!(matches("(v128.const i64x2 0x200000001 0x400000003)", &[value]));
+        assert!(matches(
+            "(v128.const i64x2 0x200000001 0x400000003)",
+            &[value]
+        ));
         let nan = Val::V128(0x7fc0_0000_3f80_0000_ffc0_0000_7fc0_1000);
-        assert!(matches("(v128.const f32x4 nan:arithmetic nan:canonical 1 nan:canonical)", &[nan.clone()]));
-        assert!(!matches("(v128.const f32x4 nan:canonical nan:canonical 1 nan:canonical)", &[nan]));
+        assert!(matches(
+            "(v128.const f32x4 nan:arithmetic nan:canonical 1 nan:canonical)",
+            &[nan.clone()]
+        ));
+        assert!(!matches(
+            "(v128.const f32x4 nan:canonical nan:canonical 1 nan:canonical)",
+            &[nan]
+        ));
     }
 
     #[test]

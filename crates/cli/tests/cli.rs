@@ -1,0 +1,355 @@
+//! The command line: exit statuses, arguments and results, files.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+
+/// Exit status, standard output, standard error.
+fn trapline(args: &[&str]) -> (i32, String, String) {
+    let output = Command::new(env!("CARGO_BIN_EXE_trapline"))
+        .args(args)
+        .env_remove("TRAPLINE_LOG")
+        .output()
+        .expect("the program runs");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    let status = output.status.code().expect("the program exits by itself");
+    (status, text(output.stdout), text(output.stderr))
+}
+
+/// A folder with one file in it.
+fn folder_with(name: &str, contents: &str) -> (tempfile::TempDir, PathBuf) {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let path = folder.path().join(name);
+    fs::write(&path, contents).expect("the file can be written");
+    (folder, path)
+}
+
+fn utf8(path: &Path) -> &str {
+    path.to_str().expect("a name in UTF-8")
+}
+
+const ARITHMETIC: &str = r#"(module $arithmetic
+  (func (export "add") (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1)))
+  (func (export "div") (param i64 i64) (result i64) (i64.div_s (local.get 0) (local.get 1)))
+  (func (export "half") (param f64) (result f64) (f64.mul (local.get 0) (f64.const 0.5)))
+  (func (export "same") (param f32 v128 externref) (result externref v128 f32)
+    (local.get 2) (local.get 1) (local.get 0)))"#;
+
+#[test]
+fn arguments_are_read_and_results_printed_by_type() {
+    let (_folder, path) = folder_with("a.wat", ARITHMETIC);
+    let file = utf8(&path);
+    let run = |args: &[&str]| trapline(&[&["run", file, "--invoke"], args].concat());
+    assert_eq!(run(&["add", "2", "3"]), (0, "5\n".into(), String::new()));
+    assert_eq!(run(&["add", "0xffffffff", "-1"]).1, "-2\n");
+    assert_eq!(run(&["add", "4294967295", "-2147483648"]).1, "2147483647\n");
+    assert_eq!(run(&["div", "-7", "2"]).1, "-3\n");
+    assert_eq!(run(&["half", "1e-3"]).1, "0.0005\n");
+    assert_eq!(run(&["half", "-inf"]).1, "-inf\n");
+    assert_eq!(
+        run(&["same", "0x7fc00001", "0x1_0000_0002", "7"]).1,
+        "externref:7\n0x00000000000000000000000100000002\nnan:0x400001\n"
+    );
+    assert_eq!(
+        run(&["same", "1", "0x0", "null"]).1.lines().next(),
+        Some("null")
+    );
+    let (status, out, err) = run(&["div", "1", "0"]);
+    assert_eq!((status, &*out), (134, ""));
+    assert!(
+        err.starts_with("error: wasm trap: integer divide by zero\n"),
+        "{err}"
+    );
+}
+
+#[test]
+fn a_command_line_that_does_not_fit_is_a_usage_error() {
+    let (_folder, path) = folder_with("a.wat", ARITHMETIC);
+    let file = utf8(&path);
+    let usage = |args: &[&str], says: &str| {
+        let (status, out, err) = trapline(args);
+        assert_eq!((status, &*out), (2, ""), "{args:?}: {err}");
+        assert!(err.contains(says), "{args:?}: {err}");
+    };
+    usage(
+        &["run", file],
+        "which function? Give --invoke one of: `add`, `div`",
+    );
+    usage(&["run", file, "--invoke", "sub"], "no function `sub`");
+    usage(
+        &["run", file, "--invoke", "add", "1"],
+        "2 arguments expected, 1 given",
+    );
+    usage(
+        &["run", file, "--invoke", "add", "1", "x"],
+        "`x` is not a value of type i32",
+    );
+    usage(
+        &["run", file, "--invoke", "add", "1", "4294967296"],
+        "of type i32",
+    );
+    usage(&["run"], "Usage");
+    usage(&["fly"], "fly");
+    usage(
+        &["wast", "--features", "telepathy", "x.wast"],
+        "`telepathy`",
+    );
+}
+
+#[test]
+fn files_that_cannot_be_used_are_failures_with_their_causes() {
+    let (_folder, path) = folder_with("a.wat", "(module (func (result i32)))");
+    let failure = |args: &[&str], says: &str| {
+        let (status, out, err) = trapline(args);
+        assert_eq!((status, &*out), (1, ""), "{args:?}: {err}");
+        assert!(
+            err.starts_with("error: ") && err.contains(says),
+            "{args:?}: {err}"
+        );
+    };
+    failure(&["run", utf8(&path)], "type mismatch");
+    failure(
+        &["run", "there/is/no.wat"],
+        "there/is/no.wat\ncaused by: No such file",
+    );
+    fs::write(&path, "(modul)").unwrap();
+    failure(
+        &["run", utf8(&path)],
+        "is not a WebAssembly module\ncaused by: ",
+    );
+    fs::write(&path, b"\x7fELF and then nothing").unwrap();
+    failure(&["run", utf8(&path)], "caused by: ");
+    failure(&["inspect", utf8(&path)], "caused by: ");
+    fs::write(&path, "(module)").unwrap();
+    failure(
+        &["compile", utf8(&path), "-o", "there/is/no/place"],
+        "there/is/no/place",
+    );
+    failure(
+        &[
+            "compile",
+            utf8(&path),
+            "-o",
+            "x",
+            "--target",
+            "pdp11-dec-unix",
+        ],
+        "pdp11",
+    );
+}
+
+#[test]
+fn a_module_without_functions_is_only_instantiated() {
+    let (_folder, path) = folder_with("a.wat", "(module (memory (export \"m\") 1))");
+    assert_eq!(
+        trapline(&["run", utf8(&path)]),
+        (0, String::new(), String::new())
+    );
+}
+
+#[test]
+fn the_backtrace_has_as_many_frames_as_asked_for() {
+    let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests/host_error.wat");
+    let frames = |limit: &str| {
+        let (status, _, err) = trapline(&["run", utf8(&guest), "--backtrace-limit", limit]);
+        assert_eq!(status, 134);
+        err.lines()
+            .filter(|line| line.contains("host_error!"))
+            .count()
+    };
+    assert_eq!(
+        [frames("0"), frames("1"), frames("2"), frames("9")],
+        [0, 1, 2, 3]
+    );
+}
+
+#[test]
+fn the_stack_limit_decides_how_deep_guests_recurse() {
+    let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests/stack_overflow.wat");
+    let frames = |bytes: &str| {
+        let limits = ["--max-wasm-stack", bytes, "--backtrace-limit", "1000000"];
+        let (status, _, err) = trapline(&[&["run", utf8(&guest)], &limits[..]].concat());
+        assert_eq!(status, 134);
+        err.lines().filter(|line| line.contains("!descend")).count()
+    };
+    let (small, large) = (frames("16384"), frames("131072"));
+    assert!(small > 50, "{small}");
+    assert!(
+        (7 * small..9 * small).contains(&large),
+        "{small} and {large}"
+    );
+}
+
+#[test]
+fn compile_replaces_its_output_as_a_whole_and_leaves_nothing_else() {
+    let (folder, path) = folder_with("a.wat", ARITHMETIC);
+    let output = folder.path().join("a.cwasm");
+    fs::write(&output, "something that was there before").unwrap();
+    assert_eq!(
+        trapline(&["compile", utf8(&path), "-o", utf8(&output)]).0,
+        0
+    );
+    assert!(fs::read(&output).unwrap().starts_with(b"\x7fELF"));
+    assert_eq!(
+        trapline(&["run", utf8(&output), "--invoke", "add", "1", "2"]).1,
+        "3\n"
+    );
+
+    // A module that does not compile leaves the old output.
+    fs::write(&path, "(module (func (result i32)))").unwrap();
+    assert_eq!(
+        trapline(&["compile", utf8(&path), "-o", utf8(&output)]).0,
+        1
+    );
+    assert_eq!(
+        trapline(&["run", utf8(&output), "--invoke", "add", "1", "2"]).1,
+        "3\n"
+    );
+    let mut names: Vec<_> = fs::read_dir(folder.path())
+        .unwrap()
+        .map(|file| file.unwrap().file_name())
+        .collect();
+    names.sort();
+    assert_eq!(names, ["a.cwasm", "a.wat"]);
+
+    // What is compiled is not compiled again, and options for it are refused.
+    assert_eq!(trapline(&["compile", utf8(&output), "-o", "x"]).0, 2);
+    assert_eq!(trapline(&["run", utf8(&output), "--explicit-checks"]).0, 2);
+    assert_eq!(
+        trapline(&["inspect", utf8(&output), "--opt-level", "none"]).0,
+        2
+    );
+}
+
+#[test]
+fn an_artifact_for_another_machine_can_be_inspected_but_not_run() {
+    let (folder, path) = folder_with("a.wat", ARITHMETIC);
+    let target = if cfg!(target_arch = "aarch64") {
+        "x86_64-unknown-linux-gnu"
+    } else {
+        "aarch64-unknown-linux-gnu"
+    };
+    let output = folder.path().join("a.cwasm");
+    assert_eq!(
+        trapline(&[
+            "compile",
+            utf8(&path),
+            "-o",
+            utf8(&output),
+            "--target",
+            target
+        ])
+        .0,
+        0
+    );
+    let (status, out, _) = trapline(&["inspect", utf8(&output)]);
+    assert_eq!(status, 0);
+    assert!(
+        out.starts_with(&format!("module   arithmetic, {target}, hardware traps, ")),
+        "{out}"
+    );
+    let (status, _, err) = trapline(&["run", utf8(&output), "--invoke", "add", "1", "2"]);
+    assert_eq!(status, 1, "{err}");
+    assert!(err.starts_with("error: cannot load "), "{err}");
+}
+
+#[test]
+fn inspect_lists_functions_traps_and_addresses() {
+    let (_folder, path) = folder_with("a.wat", ARITHMETIC);
+    let (status, out, err) = trapline(&["inspect", utf8(&path)]);
+    assert_eq!((status, &*err), (0, ""));
+    let lines = |keyword: &str| out.lines().filter(|line| line.starts_with(keyword)).count();
+    assert_eq!(lines("module "), 1);
+    assert_eq!(
+        out.lines()
+            .filter(|line| line.contains(" function "))
+            .count(),
+        4
+    );
+    assert_eq!(
+        out.lines()
+            .filter(|line| line.contains(" entry trampoline"))
+            .count(),
+        4
+    );
+    assert!(out.contains(" integer divide by zero\n") && out.contains(" integer overflow\n"));
+    assert!(lines("address ") > 4);
+    assert_eq!(
+        lines("module ") + lines("function ") + lines("trap ") + lines("address "),
+        out.lines().count()
+    );
+
+    // The same as JSON.
+    let (status, json, _) = trapline(&["inspect", utf8(&path), "--json"]);
+    assert_eq!(status, 0);
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json["module"], "arithmetic");
+    assert_eq!(json["hardware_traps"], true);
+    assert_eq!(
+        json["functions"].as_array().unwrap().len(),
+        lines("function ")
+    );
+    assert_eq!(json["traps"].as_array().unwrap().len(), lines("trap "));
+    assert_eq!(
+        json["addresses"].as_array().unwrap().len(),
+        lines("address ")
+    );
+    let kinds: Vec<_> = json["traps"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|t| &t["kind"])
+        .collect();
+    assert!(
+        kinds.iter().any(|kind| *kind == "IntegerDivisionByZero"),
+        "{kinds:?}"
+    );
+
+    // Explicit checks leave few instructions that trap.
+    let (_, explicit, _) = trapline(&["inspect", utf8(&path), "--explicit-checks"]);
+    assert!(explicit.lines().next().unwrap().contains("explicit checks"));
+}
+
+#[test]
+fn wast_ends_with_the_sum_and_fails_if_a_directive_does() {
+    let good = "(module (func (export \"f\")))\n(assert_return (invoke \"f\"))\n";
+    let (_folder, path) = folder_with("a.wast", good);
+    let (status, out, _) = trapline(&["wast", utf8(&path), utf8(&path)]);
+    assert_eq!(status, 0);
+    assert_eq!(out.lines().last(), Some("4 passed, 0 failed, 0 skipped"));
+
+    fs::write(
+        &path,
+        good.to_owned() + "(assert_trap (invoke \"f\") \"unreachable\")\n",
+    )
+    .unwrap();
+    let (status, out, _) = trapline(&["wast", utf8(&path), "--explicit-checks", "--move-memories"]);
+    assert_eq!(status, 1);
+    assert_eq!(out.lines().last(), Some("2 passed, 1 failed, 0 skipped"));
+    let failure = format!(
+        "{}:3: assert_trap: expected the trap \"unreachable\", got []",
+        utf8(&path)
+    );
+    assert_eq!(out.lines().next(), Some(&*failure));
+
+    let list = path.with_extension("txt");
+    fs::write(&list, "a.wast:3 does not trap").unwrap();
+    let (status, out, _) = trapline(&["wast", utf8(&path), "--exclusions", utf8(&list)]);
+    assert_eq!(status, 0);
+    assert_eq!(out.lines().last(), Some("2 passed, 0 failed, 1 skipped"));
+    fs::write(&list, "a.wast:3").unwrap();
+    let (status, _, err) = trapline(&["wast", utf8(&path), "--exclusions", utf8(&list)]);
+    assert_eq!(status, 1);
+    assert!(err.contains("line 1: expected"), "{err}");
+}
+
+#[test]
+fn what_a_guest_prints_goes_to_stdout_and_the_log_to_stderr() {
+    let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests/demo.wat");
+    let (status, out, err) = trapline(&["run", utf8(&guest), "--log", "trace"]);
+    assert_eq!((status, &*out), (134, "7\n18\n41\n"));
+    assert!(
+        err.contains("error: wasm trap: out of bounds memory access\n"),
+        "{err}"
+    );
+}
