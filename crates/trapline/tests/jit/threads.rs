@@ -1,5 +1,6 @@
 //! Many threads.
 
+use std::error::Error;
 use std::sync::{Arc, Barrier};
 use std::thread;
 
@@ -52,7 +53,8 @@ fn trap_in_every_way(store: &JitStore, guest: &Guest, round: u64) {
         let trap = store
             .call(entry, guest, "ask", &[round])
             .expect_err("the host fails");
-        assert_eq!(format!("{:?}", trap.reason), format!("User({round})"));
+        let source = trap.source().expect("the host's error");
+        assert_eq!(source.to_string(), round.to_string());
         assert_eq!(frames(&trap), ["ask@30"]);
     }
 }
