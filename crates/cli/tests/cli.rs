@@ -352,4 +352,5 @@ fn what_a_guest_prints_goes_to_stdout_and_the_log_to_stderr() {
         err.contains("error: wasm trap: out of bounds memory access\n"),
         "{err}"
     );
+    assert!(err.contains("code registered"), "{err}");
 }

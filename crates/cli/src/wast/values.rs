@@ -76,10 +76,10 @@ fn result_matches(expected: &WastRetCore<'_>, actual: &Val) -> bool {
         (WastRetCore::V128(expected), Val::V128(actual)) => v128_matches(expected, *actual),
         (WastRetCore::RefNull(None), Val::FuncRef(None) | Val::ExternRef(None)) => true,
         (WastRetCore::RefNull(Some(ty)), Val::FuncRef(None)) => {
-            hierarchy(&ty) == Some(Hierarchy::Func)
+            hierarchy(ty) == Some(Hierarchy::Func)
         }
         (WastRetCore::RefNull(Some(ty)), Val::ExternRef(None)) => {
-            hierarchy(&ty) == Some(Hierarchy::Extern)
+            hierarchy(ty) == Some(Hierarchy::Extern)
         }
         (WastRetCore::RefFunc(_), Val::FuncRef(Some(_))) => true,
         (WastRetCore::RefExtern(None), Val::ExternRef(Some(_))) => true,
@@ -187,9 +187,9 @@ mod tests {
         let arithmetic = Val::F32(0x7fc0_0001);
         let signalling = Val::F32(0x7fa0_0000);
         let number = Val::F32(0x7f80_0000);
-        assert!(matches("(f32.const nan:canonical)", &[canonical.clone()]));
+        assert!(matches("(f32.const nan:canonical)", &[canonical]));
         assert!(matches("(f32.const nan:arithmetic)", &[canonical]));
-        assert!(!matches("(f32.const nan:canonical)", &[arithmetic.clone()]));
+        assert!(!matches("(f32.const nan:canonical)", &[arithmetic]));
         assert!(matches("(f32.const nan:arithmetic)", &[arithmetic]));
         assert!(!matches("(f32.const nan:arithmetic)", &[signalling]));
         assert!(!matches("(f32.const nan:arithmetic)", &[number]));
@@ -210,8 +210,8 @@ mod tests {
     #[test]
     fn vectors_match_lane_by_lane_from_the_lowest() {
         let value = Val::V128(0x0000_0004_0000_0003_0000_0002_0000_0001);
-        assert!(matches("(v128.const i32x4 1 2 3 4)", &[value.clone()]));
-        assert!(!matches("(v128.const i32x4 4 3 2 1)", &[value.clone()]));
+        assert!(matches("(v128.const i32x4 1 2 3 4)", &[value]));
+        assert!(!matches("(v128.const i32x4 4 3 2 1)", &[value]));
         assert!(matches(
             "(v128.const i64x2 0x200000001 0x400000003)",
             &[value]
@@ -219,7 +219,7 @@ mod tests {
         let nan = Val::V128(0x7fc0_0000_3f80_0000_ffc0_0000_7fc0_1000);
         assert!(matches(
             "(v128.const f32x4 nan:arithmetic nan:canonical 1 nan:canonical)",
-            &[nan.clone()]
+            &[nan]
         ));
         assert!(!matches(
             "(v128.const f32x4 nan:canonical nan:canonical 1 nan:canonical)",
@@ -234,8 +234,8 @@ mod tests {
         assert!(!matches("(ref.null func)", &[Val::ExternRef(None)]));
         assert!(!matches("(ref.func)", &[Val::FuncRef(None)]));
         let seven = Val::ExternRef(ExternRef::new(7));
-        assert!(matches("(ref.extern 7)", &[seven.clone()]));
-        assert!(matches("(ref.extern)", &[seven.clone()]));
+        assert!(matches("(ref.extern 7)", &[seven]));
+        assert!(matches("(ref.extern)", &[seven]));
         assert!(!matches("(ref.extern 8)", &[seven]));
     }
 
