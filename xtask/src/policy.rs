@@ -50,7 +50,7 @@ pub(crate) struct CratePolicy {
     pub(crate) published: bool,
     /// Builds without `std` when its features are off.
     pub(crate) no_std: bool,
-    /// Its tests build the compiler, so they are linted with the whole workspace only.
+    /// Its tests build Cranelift, so they are linted with the whole workspace only.
     pub(crate) builds_compiler: bool,
     /// Files, or folders with a `mod.rs`, that are all code which signal and
     /// exception handlers run: see the step `handlers`.
@@ -188,6 +188,7 @@ pub(crate) const CRATES: &[CratePolicy] = &[
             "trapline-host-result",
             "trapline-signal",
         ],
+        builds_compiler: true,
         ..DEFAULT
     },
     CratePolicy {
