@@ -5,11 +5,11 @@
 //! bytes, of the code (*text*) or of the WebAssembly module (*bytecode*):
 //!
 //! ```text
-//! module   demo, x86_64-unknown-linux-gnu, hardware traps, 2048 bytes of code
-//! function 0x000000..0x00001f function 1 node_value
-//! function 0x000520..0x0005d9 entry trampoline
-//! trap     0x00000b out of bounds memory access
-//! address  0x00000b 0x000093
+//! module   demo, x86_64-unknown-linux-gnu, hardware traps, 4096 bytes of code
+//! function 0x000000..0x000012 function 1 node_value
+//! function 0x0001ad..0x000238 entry trampoline
+//! trap     0x00000a out of bounds memory access
+//! address  0x000004 0x000051
 //! ```
 //!
 //! A `function` line has the text offsets of the function's code, what it is,

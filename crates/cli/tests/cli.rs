@@ -172,6 +172,9 @@ fn the_stack_limit_decides_how_deep_guests_recurse() {
         assert_eq!(status, 134);
         err.lines().filter(|line| line.contains("!descend")).count()
     };
+    let large_stack = ["--max-wasm-stack", "67108864"];
+    let (status, _, err) = trapline(&[&["run", utf8(&guest)], &large_stack[..]].concat());
+    assert_eq!(status, 134, "{err}");
     let (small, large) = (frames("16384"), frames("131072"));
     assert!(small > 50, "{small}");
     assert!(

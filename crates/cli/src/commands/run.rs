@@ -53,7 +53,26 @@ pub(crate) struct Run {
 }
 
 impl Run {
+    /// Runs the guest on a thread whose stack has room for it, and for the host
+    /// functions that it calls.
     pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+        const HOST_STACK: usize = 4 << 20;
+        let stack = self
+            .max_wasm_stack
+            .unwrap_or_default()
+            .saturating_add(HOST_STACK);
+        let thread = std::thread::Builder::new()
+            .name("guest".into())
+            .stack_size(stack);
+        let thread = thread
+            .spawn(move || self.run_here())
+            .context("cannot make a thread with a stack for the guest")?;
+        thread
+            .join()
+            .unwrap_or_else(|payload| Ok(report_panic(payload)))
+    }
+
+    fn run_here(self) -> Result<ExitCode, Failure> {
         let source = Source::read(&self.file)?;
         if matches!(source, Source::Compiled(_)) && self.compile.are_given() {
             return Err(Failure::Usage(format!(
