@@ -18,6 +18,8 @@ fn run(context: &Context) -> Result<Report> {
         .args([
             "doc",
             "--workspace",
+            // The program of trapline-cli has the name of the facade: one page would overwrite the other.
+            "--lib",
             "--exclude",
             env!("CARGO_PKG_NAME"),
             "--no-deps",
