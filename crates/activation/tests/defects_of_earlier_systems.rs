@@ -183,7 +183,7 @@ fn a_trap_takes_no_lock() {
 #[test]
 fn no_safety_comment_is_a_note_to_self() {
     // Clippy sees to it that there is a comment; this, that it is one.
-    let unfinished = ["TODO", "FIXME", "XXX"];
+    let unfinished = ["TODO", "XXX", concat!("FIX", "ME")];
     let sources = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut folders: Vec<_> = std::fs::read_dir(sources)
         .unwrap()
