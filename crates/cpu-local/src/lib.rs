@@ -1,8 +1,10 @@
 //! Storage that each CPU, or each thread, has its own copy of.
 //!
 //! [`cpu_local!`] declares statics like
-//! [`thread_local!`](https://doc.rust-lang.org/std/macro.thread_local.html) does. On a hosted target they are thread-local storage; on bare metal (`target_os =
-//! "none"`) they are per-CPU data. Code that uses them is the same on both:
+//! [`thread_local!`](https://doc.rust-lang.org/std/macro.thread_local.html)
+//! does. On a hosted target they are thread-local storage; on bare metal
+//! (`target_os = "none"`) they are per-CPU data. Code that uses them is the
+//! same on both:
 //!
 //! ```
 //! use core::cell::{Cell, RefCell};
