@@ -89,6 +89,8 @@ pub(crate) struct StoreCore {
     /// The instance that stands for the host: the caller of what the host
     /// calls, the owner of memories and tables that the host makes.
     host: Option<InstanceBox>,
+    /// The context of that instance.
+    host_vmctx: NonNull<VMContext>,
 }
 
 impl StoreCore {
@@ -114,6 +116,7 @@ impl StoreCore {
             globals: AppendList::new(),
             instances: AppendList::new(),
             host: None,
+            host_vmctx: NonNull::dangling(),
         }
     }
 
@@ -126,7 +129,10 @@ impl StoreCore {
     pub(crate) unsafe fn add_host(this: NonNull<Self>) {
         let host = InstanceBox::for_host(this);
         // SAFETY: the caller's duty.
-        unsafe { (*this.as_ptr()).host = Some(host) };
+        unsafe {
+            (*this.as_ptr()).host_vmctx = host.vmctx();
+            (*this.as_ptr()).host = Some(host);
+        }
     }
 
     #[inline]
@@ -163,16 +169,12 @@ impl StoreCore {
         unsafe { NonNull::new_unchecked(self.context.get()) }
     }
 
-    fn host(&self) -> &InstanceBox {
-        self.host.as_ref().expect("made right after the store")
-    }
-
     /// What compiled code is told of the owner of a memory or table that the
     /// host makes: the builtins take the index as that in the store's own list.
     pub(crate) fn host_owner(&self, index: usize) -> Owner {
         let index = u32::try_from(index).expect("fewer than 2^32 memories or tables");
         Owner {
-            vmctx: self.host().vmctx(),
+            vmctx: self.host_vmctx,
             index,
         }
     }
@@ -323,7 +325,8 @@ impl StoreCore {
         let code = unsafe {
             mem::transmute::<NonNull<VMArrayCallFunction>, VMArrayCallNative>(code.get())
         };
-        if self.uses_hardware_traps.get() {
+        // Within an entry this has been done, on this thread.
+        if self.uses_hardware_traps.get() && self.entries.get() == 0 {
             self.engine
                 .platform()
                 .prepare_thread()
@@ -399,7 +402,7 @@ unsafe impl Store for StoreCore {
 
     #[inline]
     fn default_caller(&self) -> NonNull<VMContext> {
-        self.host().vmctx()
+        self.host_vmctx
     }
 
     #[inline]

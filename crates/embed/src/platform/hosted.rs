@@ -1,6 +1,7 @@
 //! The platform that a hosted process runs on: memory by `mmap`, hardware
 //! traps by POSIX signals, threads that wait in the kernel.
 
+use core::cell::Cell;
 use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::AtomicU32;
@@ -72,12 +73,12 @@ unsafe impl Platform for Hosted {
             .map_err(|error| failed("making code executable", bytes, error))
     }
 
+    #[inline]
     fn prepare_thread(&self) -> Result<(), PlatformError> {
-        trapline_signal::ensure_installed()
-            .map_err(|error| PlatformError::new("installing signal handlers", error.to_string()))?;
-        trapline_signal::prepare_thread().map_err(|error| {
-            PlatformError::new("making an alternate signal stack", error.to_string())
-        })
+        if PREPARED.get() {
+            return Ok(());
+        }
+        prepare_this_thread()
     }
 
     fn park(&self, word: &AtomicU32, timeout: Option<Duration>) {
@@ -92,6 +93,22 @@ unsafe impl Platform for Hosted {
         static START: OnceLock<Instant> = OnceLock::new();
         START.get_or_init(Instant::now).elapsed()
     }
+}
+
+std::thread_local! {
+    /// Whether [`prepare_this_thread`] has succeeded on this thread: the few
+    /// instructions that are left of it for each entry into a guest.
+    static PREPARED: Cell<bool> = const { Cell::new(false) };
+}
+
+#[cold]
+fn prepare_this_thread() -> Result<(), PlatformError> {
+    trapline_signal::ensure_installed()
+        .map_err(|error| PlatformError::new("installing signal handlers", error.to_string()))?;
+    trapline_signal::prepare_thread()
+        .map_err(|error| PlatformError::new("preparing the thread", error.to_string()))?;
+    PREPARED.set(true);
+    Ok(())
 }
 
 #[cold]
