@@ -1,4 +1,7 @@
 //! A list that only grows, whose members never move.
+//!
+//! Exception handlers read it (`get`, `iter`): no allocation, no lock, no
+//! formatting, no panic in what they reach here.
 
 use alloc::boxed::Box;
 use alloc::vec::Vec;
@@ -7,8 +10,7 @@ use core::fmt;
 use core::ptr::NonNull;
 
 /// Members are added through a shared reference, stay where they are, and go
-/// with the list. Reading allocates nothing, takes no lock and cannot panic, so that
-/// exception handlers may do it.
+/// with the list.
 pub(crate) struct AppendList<T>(UnsafeCell<Vec<NonNull<T>>>);
 
 impl<T> AppendList<T> {

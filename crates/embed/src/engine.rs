@@ -6,6 +6,7 @@ use core::fmt;
 use crate::linear_memory::MemorySettings;
 use crate::platform::Platform;
 use crate::type_registry::TypeRegistry;
+use crate::types::{FuncType, TypeIndex};
 
 /// What an [`Engine`] is made from.
 #[derive(Clone, Debug)]
@@ -68,6 +69,13 @@ impl Engine {
     #[must_use]
     pub fn same(&self, other: &Self) -> bool {
         Arc::ptr_eq(&self.0, &other.0)
+    }
+
+    /// The function type with this index; `None` if the engine has not handed
+    /// out such an index.
+    #[must_use]
+    pub fn func_type(&self, index: TypeIndex) -> Option<FuncType> {
+        Some((*self.types().func(index)?).clone())
     }
 
     pub(crate) fn platform(&self) -> &Arc<dyn Platform> {

@@ -1,4 +1,94 @@
-//! The reference embedder.
+//! The reference embedder of trapline: instantiates WebAssembly modules that
+//! the Wasmtime 48 compiler has compiled, and runs them, without the Wasmtime
+//! runtime. A trap, a host error or a host panic in a guest comes back as what
+//! it is, with a true backtrace.
+//!
+//! It is there to be read: each file is one notion, and what it takes to embed
+//! compiled WebAssembly with trapline is all here. It covers the core
+//! specification as far as the compiler supports it without a garbage-collected
+//! heap and without exception handling.
+//!
+//! ```text
+//!  Engine     types of all modules, platform
+//!    │
+//!    ├── Module     an artifact, its code mapped and registered
+//!    │
+//!    └── Store<T>   owns ─┬─ your data, a T
+//!         ▲               ├─ instances: header and context, which compiled code knows
+//!         │               ├─ memories, tables, globals
+//!         │               ├─ contexts of host functions
+//!         │               └─ the words that trampolines write
+//!         │
+//!    ┌────┴───────────────────────── used through &mut StoreContext<T> ─────┐
+//!    │ func.call(&mut store, …)                                             │
+//!    │   StoreCore::enter: stack limit, catch_traps                         │
+//!    │     entry trampoline ──► guest ──► exit trampoline ──► shim:         │
+//!    │                                      closure(Caller<'_, T>, …)       │
+//!    │                                        func.call(&mut caller, …) … ──┘
+//! ```
+//!
+//! # Example
+//!
+//! The artifact comes from `trapline_wasmtime::compile` (or from a file: the
+//! program `trapline compile` writes them).
+//!
+//! ```
+//! use trapline_embed::{Caller, Engine, Linker, Module, Store};
+//! use trapline_wasmtime::compile::{CompileOptions, compile};
+//!
+//! let wat = r#"(module $guest
+//!     (import "host" "count" (func $count (param i32)))
+//!     (memory 1)
+//!     (func (export "sum") (param i32) (result i32)
+//!         (call $count (local.get 0))
+//!         (call $load (local.get 0)))
+//!     (func $load (param i32) (result i32)
+//!         (i32.add (i32.const 7) (i32.load (local.get 0)))))"#;
+//! let artifact = compile(wat.as_bytes(), &CompileOptions::host())?;
+//!
+//! let engine = Engine::new();
+//! let module = Module::load(&engine, &artifact)?;
+//! let mut linker = Linker::new(&engine);
+//! linker.func_wrap("host", "count", |mut caller: Caller<'_, u32>, address: i32| {
+//!     *caller.data_mut() += 1;
+//!     anyhow::ensure!(address != 13, "bad luck");
+//!     Ok(())
+//! });
+//! let mut store = Store::new(&engine, 0);
+//! let instance = linker.instantiate(&mut store, &module)?;
+//! let sum = instance.get_typed_func::<i32, i32, _>(&mut store, "sum")?;
+//! assert_eq!(sum.call(&mut store, 0)?, 7);
+//!
+//! // A trap is an error with a reason, a place in the guest's memory and a backtrace.
+//! let error = sum.call(&mut store, 65536).unwrap_err();
+//! assert_eq!(error.to_string(), "wasm trap: out of bounds memory access");
+//! assert_eq!(error.wasm_fault().unwrap().wasm_address, 65536);
+//! let frames = error.wasm_backtrace().frames();
+//! assert_eq!(frames[0].function_name(), Some("load"));
+//! assert_eq!(frames.len(), 2);
+//!
+//! // An error of the host's comes through the guest as it was.
+//! let error = sum.call(&mut store, 13).unwrap_err();
+//! assert_eq!(error.into_host_error().unwrap().to_string(), "bad luck");
+//! assert_eq!(*store.data(), 3);
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+//!
+//! # Rules that are kept for you
+//!
+//! No safe function leads to undefined behaviour. What belongs to one store is
+//! refused by another; calls check their types, typed ones once; code is
+//! linked only with memories that have the room and the guard regions that it was compiled
+//! for. What no embedder can check is whether an artifact's *code* does what
+//! it should: load only what your own compiler wrote.
+//!
+//! # Without `std`
+//!
+//! The crate needs `alloc` and a [`platform::Platform`]: memory, and, for code
+//! that traps by hardware, exception vectors that call
+//! `trapline_activation::handle_wasm_exception`. Code compiled with explicit
+//! checks (`CompileOptions::explicit_checks`) needs neither vectors nor memory
+//! protection.
 #![no_std]
 
 extern crate alloc;
@@ -12,6 +102,7 @@ mod caller;
 mod definition;
 mod engine;
 mod error;
+mod fault;
 mod float;
 mod func;
 mod global;
@@ -58,3 +149,7 @@ pub use types::{
     TypeIndex, ValType,
 };
 pub use value::{ExternRef, Val};
+
+#[cfg(all(doctest, feature = "std"))]
+#[doc = include_str!("../README.md")]
+struct ReadmeExamples;

@@ -149,7 +149,7 @@ impl Reservation {
     /// First address inclusive, last exclusive.
     pub(crate) fn range(&self) -> Range<VirtualAddress> {
         let start = VirtualAddress::from_ptr(self.start.as_ptr());
-        start..VirtualAddress::new(start.get() + self.bytes)
+        start..VirtualAddress::new(start.get().wrapping_add(self.bytes))
     }
 
     /// Commits the bytes from `from`, a multiple of the page size, to `to`

@@ -5,7 +5,6 @@ use core::ops::Range;
 use core::ptr::NonNull;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
-use trapline_activation::WasmFault;
 use trapline_arch::VirtualAddress;
 use trapline_wasmtime::vm::{VMMemoryDefinition, VMMemoryImport};
 use trapline_wasmtime::wasmtime_environ::DefinedMemoryIndex;
@@ -118,23 +117,12 @@ impl MemoryObject {
         }
     }
 
-    /// The faulting address in terms of this memory, if it is one of its
-    /// addresses, guard region included.
-    ///
-    /// Reached from exception handlers: no allocation, no lock, no panic.
-    pub(crate) fn fault(&self, address: VirtualAddress) -> Option<WasmFault> {
-        let range: Range<VirtualAddress> = match self {
+    /// All addresses that belong to the memory, guard region included.
+    pub(crate) fn range(&self) -> Range<VirtualAddress> {
+        match self {
             Self::Local { memory, .. } => Self::local(memory).range(),
             Self::Shared { memory, .. } => memory.range(),
-        };
-        if !range.contains(&address) {
-            return None;
         }
-        let wasm_address = address.offset_from(range.start)? as u64;
-        Some(WasmFault {
-            memory_size: self.len() as u64,
-            wasm_address,
-        })
     }
 }
 

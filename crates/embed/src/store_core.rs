@@ -29,6 +29,7 @@ use crate::append_list::AppendList;
 use crate::definition::Owner;
 use crate::engine::Engine;
 use crate::error::{Error, UsageError};
+use crate::fault;
 use crate::global::GlobalObject;
 use crate::host_func::{HostFunc, HostFuncContext};
 use crate::instance::InstanceBox;
@@ -411,17 +412,13 @@ unsafe impl Store for StoreCore {
     }
 
     fn wasm_fault(&self, faulting_addr: VirtualAddress) -> Option<WasmFault> {
-        self.memories
-            .iter()
-            .find_map(|memory| memory.fault(faulting_addr))
+        fault::in_guests_terms(self, faulting_addr)
     }
 
     fn on_guest_fault(&self, fault: &GuestFault) -> FaultVerdict {
         // SAFETY: the hook is only exchanged when no guest is running.
-        match unsafe { &*self.fault_hook.get() } {
-            Some(hook) => hook(fault),
-            None => FaultVerdict::NotHandled,
-        }
+        let hook = unsafe { &*self.fault_hook.get() };
+        fault::ask(hook.as_ref(), fault)
     }
 
     fn backtrace_limit(&self) -> usize {

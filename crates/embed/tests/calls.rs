@@ -7,7 +7,8 @@ use common::MODES;
 use trapline_activation::TrapReason;
 use trapline_code_registry::TrapKind;
 use trapline_embed::{
-    Caller, Engine, ExternRef, ExternType, Func, FuncType, Linker, Store, UsageError, Val, ValType,
+    Caller, Engine, ExternRef, ExternType, Func, FuncType, HeapType, Linker, RefType, Store,
+    UsageError, Val, ValType,
 };
 
 #[test]
@@ -199,7 +200,10 @@ fn a_call_with_other_types_than_the_functions_is_an_error_that_names_both() {
         let (mut store, instance) = mode.instance(wat);
         let f = instance.get_func(&mut store, "f").unwrap();
         let error = f.call(&mut store, &[]).unwrap_err();
-        assert_eq!(error.to_string(), "number of arguments: expected 1, found 0");
+        assert_eq!(
+            error.to_string(),
+            "number of arguments: expected 1, found 0"
+        );
         let error = f.call(&mut store, &[Val::F32(0)]).unwrap_err();
         assert_eq!(
             error.to_string(),
@@ -470,4 +474,67 @@ fn a_type_of_another_engine_is_refused_where_it_means_nothing() {
     );
     let mut store = Store::new(&engine, ());
     assert!(Func::new(&mut store, ty, |_, _, _| Ok(())).is_ok());
+}
+
+#[test]
+fn a_guest_calls_host_functions_of_types_that_it_never_imports() {
+    let wat = r#"(module
+        (type $odd (func (param i64 f32) (result f32)))
+        (type $odder (func (param f64 externref (ref null $odd)) (result i32)))
+        (table (export "table") 2 funcref)
+        (func (export "indirect") (result f32)
+            (call_indirect (type $odd) (i64.const 3) (f32.const 0.5) (i32.const 0)))
+        (func (export "by_ref") (param (ref $odder)) (result i32)
+            (call_ref $odder (f64.const 1) (ref.null extern) (ref.null $odd) (local.get 0))))"#;
+    for mode in MODES {
+        let engine = mode.engine();
+        let module = mode.module(&engine, wat);
+        for module_first in [true, false] {
+            let mut store = mode.store(&engine, ());
+            let functions = |store: &mut Store<()>| {
+                let odd = Func::wrap(store, |x: i64, y: f32| x as f32 + y);
+                let by_ref = module
+                    .exports()
+                    .find(|export| export.name == "by_ref")
+                    .unwrap();
+                let ExternType::Func(by_ref) = by_ref.ty else {
+                    panic!("a function")
+                };
+                let ValType::Ref(RefType {
+                    heap: HeapType::Concrete(odder),
+                    ..
+                }) = by_ref.params()[0]
+                else {
+                    panic!("a defined type")
+                };
+                let odder = engine.func_type(odder).unwrap();
+                let odder = Func::new(store, odder, |_, params, results| {
+                    assert_eq!(params[0], Val::from(1.0));
+                    results[0] = Val::I32(9);
+                    Ok(())
+                });
+                (odd, odder.unwrap())
+            };
+            let early = functions(&mut store);
+            let instance = Linker::new(&engine)
+                .instantiate(&mut store, &module)
+                .unwrap();
+            let (odd, odder) = if module_first {
+                functions(&mut store)
+            } else {
+                early
+            };
+            let table = instance.get_table(&mut store, "table").unwrap();
+            table.set(&mut store, 0, odd.into()).unwrap();
+            let indirect = instance
+                .get_typed_func::<(), f32, _>(&mut store, "indirect")
+                .unwrap();
+            assert_eq!(indirect.call(&mut store, ()).unwrap(), 3.5);
+            let by_ref = instance.get_func(&mut store, "by_ref").unwrap();
+            assert_eq!(
+                by_ref.call(&mut store, &[odder.into()]).unwrap(),
+                [Val::I32(9)]
+            );
+        }
+    }
 }

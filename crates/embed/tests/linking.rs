@@ -54,7 +54,8 @@ fn a_missing_import_is_unknown_and_said_so() {
 #[test]
 fn an_import_of_another_type_is_incompatible() {
     let i32_func = |store: &mut Store<()>| Func::wrap(store, |_: i32| {}).into();
-    let cases: [(&str, Box<dyn Fn(&mut Store<()>) -> Extern>, bool); 24] = [
+    type Define = Box<dyn Fn(&mut Store<()>) -> Extern>;
+    let cases: [(&str, Define, bool); 24] = [
         ("(func (param i32))", Box::new(i32_func), true),
         ("(func (param i64))", Box::new(i32_func), false),
         ("(func (param i32) (result i32))", Box::new(i32_func), false),

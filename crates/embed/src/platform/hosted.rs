@@ -1,5 +1,6 @@
 //! The platform that a hosted process runs on: memory by `mmap`, hardware
-//! traps by POSIX signals, threads that wait in the kernel.
+//! traps by POSIX signals where trapline-signal has them, threads that wait in
+//! the kernel.
 
 use core::cell::Cell;
 use core::ffi::c_void;
@@ -30,7 +31,7 @@ unsafe impl Platform for Hosted {
     }
 
     fn has_guards(&self) -> bool {
-        true
+        signals::CAN_BE_CAUGHT
     }
 
     fn reserve(&self, bytes: usize) -> Result<NonNull<u8>, PlatformError> {
@@ -103,12 +104,46 @@ std::thread_local! {
 
 #[cold]
 fn prepare_this_thread() -> Result<(), PlatformError> {
-    trapline_signal::ensure_installed()
-        .map_err(|error| PlatformError::new("installing signal handlers", error.to_string()))?;
-    trapline_signal::prepare_thread()
-        .map_err(|error| PlatformError::new("preparing the thread", error.to_string()))?;
+    signals::prepare()?;
     PREPARED.set(true);
     Ok(())
+}
+
+cfg_if::cfg_if! {
+    // The targets of trapline-signal.
+    if #[cfg(all(
+        target_os = "linux",
+        any(
+            target_arch = "x86_64",
+            target_arch = "aarch64",
+            target_arch = "riscv64",
+            target_arch = "s390x",
+        ),
+    ))] {
+        mod signals {
+            use super::*;
+
+            pub(super) const CAN_BE_CAUGHT: bool = true;
+
+            pub(super) fn prepare() -> Result<(), PlatformError> {
+                trapline_signal::ensure_installed().map_err(|error| {
+                    PlatformError::new("installing signal handlers", error.to_string())
+                })?;
+                trapline_signal::prepare_thread()
+                    .map_err(|error| PlatformError::new("preparing the thread", error.to_string()))
+            }
+        }
+    } else {
+        mod signals {
+            use super::*;
+
+            pub(super) const CAN_BE_CAUGHT: bool = false;
+
+            pub(super) fn prepare() -> Result<(), PlatformError> {
+                Err(PlatformError::new("catching hardware traps", "not on this target"))
+            }
+        }
+    }
 }
 
 #[cold]
