@@ -8,6 +8,7 @@ use core::marker::PhantomPinned;
 use core::mem;
 use core::ops::ControlFlow;
 use core::ptr::{self, NonNull};
+use core::sync::atomic::{Ordering, compiler_fence};
 
 use trapline_arch::{JmpBuf, LandingPoint, VirtualAddress, longjmp};
 use trapline_code_registry::TrapKind;
@@ -29,6 +30,9 @@ pub struct ActivationHead(Cell<*const Activation>);
 impl ActivationHead {
     /// The innermost activation, null if this CPU is in no guest. It lives
     /// until the [`catch_traps`](crate::catch_traps) that made it returns.
+    ///
+    /// In code that may be moved to another CPU, ask from a function that is
+    /// not inlined (see "Migration" in `trapline-cpu-local`).
     #[inline]
     #[must_use]
     pub fn innermost(&self) -> *const Activation {
@@ -61,6 +65,8 @@ pub(crate) fn head() -> *const Activation {
 fn push(activation: &Activation) {
     ACTIVATION.with(|head| {
         activation.previous.set(head.0.get());
+        // A handler on this CPU that finds the activation finds its link, too.
+        compiler_fence(Ordering::Release);
         head.0.set(activation);
     });
 }
@@ -253,9 +259,12 @@ impl Activation {
         true
     }
 
+    /// The exception handler's note. It stays until the activation is gone:
+    /// from then on the guest's innermost frame is the one that trapped, not the
+    /// one that last called out.
     #[inline]
-    pub(crate) fn take_hardware_trap(&self) -> Option<HardwareTrap> {
-        self.hardware_trap.take()
+    pub(crate) fn hardware_trap(&self) -> Option<HardwareTrap> {
+        self.hardware_trap.get()
     }
 
     /// Records why the guest is being left.
@@ -264,13 +273,24 @@ impl Activation {
     ///
     /// If something is recorded already: the earlier reason must not be lost.
     pub(crate) fn record(&self, unwind: Unwind) {
-        // SAFETY: nobody holds a reference into the slot beyond a method.
-        let slot = unsafe { &mut *self.unwind.get() };
-        assert!(
-            slot.is_none(),
-            "a reason to leave the guest is recorded already, and was not raised: {slot:?}"
-        );
-        *slot = Some(unwind);
+        // SAFETY: nobody holds a reference into the slot beyond a method, this one
+        // included: no code of others (the `Debug` of an error, say) runs while the
+        // slot is looked at.
+        let earlier = unsafe { &*self.unwind.get() }
+            .as_ref()
+            .map(|unwind| match unwind {
+                Unwind::Panic(_) => "a host panic",
+                Unwind::Trap(trap) => trap
+                    .kind()
+                    .map_or("an error of a host function", TrapKind::message),
+            });
+        if let Some(earlier) = earlier {
+            panic!(
+                "a reason to leave the guest is recorded already, and was not raised: {earlier}"
+            );
+        }
+        // SAFETY: as above.
+        unsafe { *self.unwind.get() = Some(unwind) };
     }
 
     /// Takes what was recorded.

@@ -11,10 +11,16 @@ use crate::vm::StoreWords;
 use crate::{Store, VMStoreContext};
 
 /// The guest frames of `store` on this stack as they are now, innermost first:
-/// in a host function, from the guest function that called it on; outside of a
-/// guest, none. [`Store::backtrace_limit`] does not apply.
+/// in a host function, from the guest function that called it on; outside of
+/// [`catch_traps`](crate::catch_traps), none. [`Store::backtrace_limit`] does not
+/// apply.
 ///
 /// Frames of other stores in between are left out.
+///
+/// In the closure of `catch_traps`, after the guest has returned to it, the
+/// frames given are those of the guest's last call out, as far as they are still
+/// recognisable: compiled code does not say that it has returned. The closure
+/// enters the guest as the last thing it does, so that there is no such moment.
 #[must_use]
 pub fn capture_backtrace<S: Store>(store: &S) -> RawBacktrace {
     capture_backtrace_limited(store, usize::MAX)
@@ -29,23 +35,20 @@ pub fn capture_backtrace_limited<S: Store>(store: &S, limit: usize) -> RawBacktr
     // for a host call stands where its words say, by the duties of `Store`.
     unsafe {
         RawBacktrace::capture(
-            Runs::of_store(head(), store.vm_store_context(), None, &here),
+            Runs::of_store(head(), store.vm_store_context(), &here),
             limit,
         )
     }
 }
 
-/// The frames that a trap in the guest of `activation` happened in, for as many
-/// as its store wants; from `start` (pc and frame pointer of the trapping
-/// instruction) or, without, from where the guest was left.
+/// The frames that a trap in the guest of `activation` happened in, as many as
+/// its store wants.
 ///
 /// # Safety
 ///
-/// * `activation` is this CPU's innermost; its guest was left as said.
-pub(crate) unsafe fn capture_for_trap(
-    activation: &Activation,
-    start: Option<(VirtualAddress, VirtualAddress)>,
-) -> Option<RawBacktrace> {
+/// * `activation` is this CPU's innermost; its guest has called out, or trapped
+///   by the hardware, and its frames are alive.
+pub(crate) unsafe fn capture_for_trap(activation: &Activation) -> Option<RawBacktrace> {
     let limit = activation.store().backtrace_limit();
     if limit == 0 {
         return None;
@@ -54,7 +57,7 @@ pub(crate) unsafe fn capture_for_trap(
     // SAFETY: the caller's duty.
     Some(unsafe {
         RawBacktrace::capture(
-            Runs::of_store(activation, activation.vm_store_context(), start, &here),
+            Runs::of_store(activation, activation.vm_store_context(), &here),
             limit,
         )
     })
@@ -70,7 +73,6 @@ struct Runs {
     /// The words that belong to the next activation of the store; `None` until
     /// the first is met, since only then they may be read.
     words: Option<StoreWords>,
-    start: Option<(VirtualAddress, VirtualAddress)>,
     /// Something that was pushed later than any frame of the next run.
     newer: VirtualAddress,
 }
@@ -80,14 +82,12 @@ impl Runs {
     fn of_store(
         newest: *const Activation,
         store_context: NonNull<VMStoreContext>,
-        start: Option<(VirtualAddress, VirtualAddress)>,
         here: &u8,
     ) -> Self {
         Self {
             next: newest,
             store_context,
             words: None,
-            start,
             newer: VirtualAddress::from_ptr(here),
         }
     }
@@ -115,7 +115,7 @@ impl Iterator for Runs {
                 None => unsafe { activation.live_words() },
             };
             self.words = Some(activation.saved_words());
-            if let Some(run) = run_of(activation, words, self.start.take(), newer) {
+            if let Some(run) = run_of(activation, words, newer) {
                 return Some(run);
             }
         }
@@ -124,12 +124,7 @@ impl Iterator for Runs {
 
 /// The run of the guest frames of one activation; `None` if the guest was not
 /// entered, or not left.
-fn run_of(
-    activation: &Activation,
-    words: StoreWords,
-    start: Option<(VirtualAddress, VirtualAddress)>,
-    newer: VirtualAddress,
-) -> Option<Run> {
+fn run_of(activation: &Activation, words: StoreWords, newer: VirtualAddress) -> Option<Run> {
     let entry_fp = VirtualAddress::new(words.entry_fp);
     // Both frames and activation are on one stack; what is not below the
     // activation is of another entry, and its frames may be gone.
@@ -144,8 +139,9 @@ fn run_of(
         VirtualAddress::NULL
     };
     let stack = lowest..activation.address();
-    let (pc, fp) = match start {
-        Some(start) => start,
+    let (pc, fp) = match activation.hardware_trap() {
+        // The exit words are of an earlier call out, whose frames are gone.
+        Some(trap) => (trap.pc, trap.fp),
         None => {
             let frames = lowest..entry_fp;
             // SAFETY: by the duties of `Store`, the exit words are of a frame

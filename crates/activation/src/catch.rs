@@ -1,6 +1,6 @@
 //! Entering a guest, and being told how it was left.
 
-use core::mem::needs_drop;
+use core::mem::{MaybeUninit, needs_drop};
 use core::ptr::NonNull;
 
 use trapline_arch::call_with_setjmp;
@@ -102,23 +102,31 @@ where
     }
     let caller = store.default_caller();
     let activation = Activation::new(store);
-    let mut result = None;
-    {
+    let mut result = MaybeUninit::uninit();
+    let returned = {
         // SAFETY: made right above; the guest is left when `call_with_setjmp`
         // returns.
         let _entered = unsafe { activation.enter::<S>() };
         let result = &mut result;
         call_with_setjmp(|buf| {
             activation.set_jmp_buf(buf);
-            *result = Some(f(caller));
-            0
-        });
-    }
+            result.write(f(caller));
+            RETURNED
+        }) == RETURNED
+    };
+    // What the saved context returned decides, not what the closure left in
+    // `result`: after a jump that may be anything.
+    // SAFETY: the closure has returned, having written its result.
+    let result = returned.then(|| unsafe { result.assume_init() });
     match activation.take_unwind() {
         None => Ok(result.unwrap_or_else(|| nothing_recorded())),
         Some(unwind) => Err(left(unwind)),
     }
 }
+
+/// What the saved context gives when it is not jumped to: `longjmp` never
+/// brings 0.
+const RETURNED: i32 = 0;
 
 /// The same as [`catch_traps`] for guests whose entry trampoline recorded a
 /// landing pad of its own: a trap makes the trampoline return to `f` and report

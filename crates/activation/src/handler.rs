@@ -44,8 +44,10 @@ pub enum Outcome {
 /// fault and `None` if it is another one (illegal instruction, arithmetic).
 ///
 /// It is a trap only if `pc` is registered code, the trap table of that code
-/// has an entry for exactly this instruction, and the frame at `fp` belongs to
-/// the guest of this CPU's innermost activation. Whether it was the CPU that raised
+/// has an entry for exactly this instruction, and the frame at `fp` is below
+/// the entry frame of this CPU's innermost activation, which is below the
+/// activation. (That such a frame is of the guest that was entered there is a
+/// duty of [`Store`](crate::Store)'s implementor.) Whether it was the CPU that raised
 /// it (and not `kill`) the caller has to find out.
 ///
 /// Nothing but a note in the activation is written. What follows (backtrace,

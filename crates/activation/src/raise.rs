@@ -32,7 +32,7 @@ pub fn record_unwind(reason: UnwindReason) {
         UnwindReason::Trap(TrapReason::User(error)) => Unwind::Trap(host_error(activation, error)),
         UnwindReason::Trap(reason) => {
             // SAFETY: the innermost one; compiled code called out of the guest.
-            Unwind::Trap(unsafe { captured(activation, Trap::new(reason), None) })
+            Unwind::Trap(unsafe { captured(activation, Trap::new(reason)) })
         }
     };
     activation.record(unwind);
@@ -45,10 +45,13 @@ fn host_error(activation: &Activation, error: anyhow::Error) -> Trap {
         .next()
         .is_some_and(|outermost| outermost.is::<Trap>());
     if is_trap {
-        match error.downcast::<Trap>() {
-            Ok(trap) => return trap,
-            Err(error) => return Trap::new(TrapReason::User(error)),
-        }
+        return match error.downcast::<Trap>() {
+            Ok(trap) if trap.backtrace.is_some() => trap,
+            // One that the host function made itself.
+            // SAFETY: the innermost one; compiled code called out of the guest.
+            Ok(trap) => unsafe { captured(activation, trap) },
+            Err(error) => Trap::new(TrapReason::User(error)),
+        };
     }
     let earlier = error.chain().find_map(|cause| cause.downcast_ref::<Trap>());
     if let Some(Some(backtrace)) = earlier.map(|trap| trap.backtrace.clone()) {
@@ -57,7 +60,7 @@ fn host_error(activation: &Activation, error: anyhow::Error) -> Trap {
         return trap;
     }
     // SAFETY: the innermost one; compiled code called out of the guest.
-    unsafe { captured(activation, Trap::new(TrapReason::User(error)), None) }
+    unsafe { captured(activation, Trap::new(TrapReason::User(error))) }
 }
 
 /// Adds backtrace and core dump.
@@ -65,13 +68,9 @@ fn host_error(activation: &Activation, error: anyhow::Error) -> Trap {
 /// # Safety
 ///
 /// * As for [`capture_for_trap`].
-unsafe fn captured(
-    activation: &Activation,
-    mut trap: Trap,
-    start: Option<(trapline_arch::VirtualAddress, trapline_arch::VirtualAddress)>,
-) -> Trap {
+unsafe fn captured(activation: &Activation, mut trap: Trap) -> Trap {
     // SAFETY: the caller's duty.
-    trap.backtrace = unsafe { capture_for_trap(activation, start) };
+    trap.backtrace = unsafe { capture_for_trap(activation) };
     trap.coredump = activation
         .store()
         .coredump(&trap.reason, trap.backtrace.as_ref());
@@ -85,7 +84,9 @@ unsafe fn captured(
 ///
 /// * Called by compiled code, directly or through a builtin of the runtime, in
 ///   the guest that the innermost activation entered.
-/// * Nothing between the guest and this call has a destructor that must run.
+/// * Nothing between the guest and this call has a destructor that must run;
+///   and, where the guest was entered with [`catch_traps`](crate::catch_traps),
+///   nothing between that and the guest.
 ///
 /// # Panics
 ///
@@ -131,7 +132,7 @@ pub(crate) extern "C" fn leave_after_hardware_trap(activation: usize) -> ! {
     // SAFETY: the handler passes the innermost activation, whose guest was
     // interrupted and has not been left.
     let activation = unsafe { &*core::ptr::with_exposed_provenance::<Activation>(activation) };
-    let Some(hardware) = activation.take_hardware_trap() else {
+    let Some(hardware) = activation.hardware_trap() else {
         panic!("a detour was taken, but no exception handler left a note");
     };
     let mut trap = Trap::new(TrapReason::Jit {
@@ -141,7 +142,7 @@ pub(crate) extern "C" fn leave_after_hardware_trap(activation: usize) -> ! {
     });
     trap.wasm_fault = hardware.wasm_fault;
     // SAFETY: the innermost activation, with the trapping frame.
-    let trap = unsafe { captured(activation, trap, Some((hardware.pc, hardware.fp))) };
+    let trap = unsafe { captured(activation, trap) };
     activation.record(Unwind::Trap(trap));
     // SAFETY: between the guest and this frame there is nothing, and this frame
     // has given away what it owned.

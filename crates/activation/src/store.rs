@@ -44,6 +44,11 @@ pub enum FaultVerdict {
 /// * A store is used by one thread (CPU) at a time: nobody enters a guest of it
 ///   on another one while an activation of it is linked, or suspended with a
 ///   fiber that may run. A store that is not [`Sync`] has this by its type.
+/// * Registered code of the store is entered only inside a `catch_traps` of the
+///   store, and each such entry once. Nobody can tell a fault of code that was
+///   called directly from a host function from one of the guest that called that
+///   function: it would be taken for the latter's trap, and the host frames
+///   between them skipped.
 /// * Compiled code runs on the stack that `catch_traps` was called on, and
 ///   keeps frame records with rising frame pointers (Cranelift:
 ///   `preserve_frame_pointers`).

@@ -42,20 +42,31 @@ unsafe impl Send for SuspendedActivations {}
 ///   the chain, and everything above it belongs to the fiber.
 /// * The fiber does not run until its activations are resumed; no fault in its
 ///   guests is handled meanwhile, and the stores of its guests are alive.
+/// * What compiled code reads from a store's context beside the words of its
+///   [`LAYOUT`](crate::Store::LAYOUT) and that belongs to a stack, above all a
+///   stack limit, the caller exchanges itself if the store runs elsewhere
+///   meanwhile.
+///
+/// # Panics
+///
+/// If `mark` is not in this CPU's chain; the chain is lost then.
 pub unsafe fn suspend_activations(mark: ActivationMark) -> SuspendedActivations {
     let mut newer = ptr::null();
     let mut next = head();
+    // First, so that this CPU's chain is whole at every moment.
+    set_head(mark.0);
     while !ptr::eq(next, mark.0) {
         // SAFETY: between the head and the mark there are live activations of
-        // the fiber.
-        let activation = unsafe { &*next };
+        // the fiber; the chain ends with null.
+        let Some(activation) = (unsafe { next.as_ref() }) else {
+            panic!("the mark is not in this CPU's chain of activations");
+        };
         // SAFETY: newest first, so that this is the innermost of its store.
         unsafe { activation.swap_words() };
         next = activation.previous_ptr();
         activation.link_to(newer);
         newer = activation;
     }
-    set_head(mark.0);
     SuspendedActivations { oldest: newer }
 }
 
@@ -66,6 +77,8 @@ impl SuspendedActivations {
     /// # Safety
     ///
     /// * The fiber goes on, on this CPU, and nothing else happens on it before.
+    /// * If that is another CPU than before: the stores of the fiber's guests, and
+    ///   all that is alive on its stack, may be used from there (is `Send`).
     /// * The stores of its guests are not in use on another CPU.
     pub unsafe fn resume(self) {
         let mut older = head();

@@ -4,18 +4,18 @@
 
 mod support;
 
-use std::cell::RefCell;
+use std::cell::{Cell, RefCell};
 
 use support::{
-    FakeStore, Fault, OldStyleStore, Program, WAYS_IN, calls, host_then_pcs, pcs, register_guest,
-    run, trap_in, trap_pcs, unchanged,
+    FakeStore, Fault, OldStyleStore, Program, WAYS_IN, Words, calls, host_then_pcs, pcs,
+    register_guest, run, trap_in, trap_pcs, unchanged,
 };
 use trapline_activation::{
     TrapReason, UnwindReason, capture_backtrace, capture_backtrace_limited, catch_traps,
     record_unwind,
 };
 use trapline_arch::VirtualAddress;
-use trapline_backtrace::{RawBacktrace, WalkEnd};
+use trapline_backtrace::{BrokenFrame, RawBacktrace, WalkEnd};
 use trapline_code_registry::TrapKind;
 
 fn join(parts: &[Vec<usize>]) -> Vec<usize> {
@@ -377,17 +377,17 @@ fn a_hundred_thousand_frames_are_listed_completely() {
         .unwrap();
 }
 
-/// What the walk makes of exit words that no trampoline has written.
-fn with_exit_fp(store: &FakeStore, exit_fp: usize) -> RawBacktrace {
+/// What the walk makes of words that no trampoline has written.
+fn with_words(store: &FakeStore, spoil: impl Fn(&mut Words)) -> RawBacktrace {
     let found = RefCell::new(RawBacktrace::empty());
-    let spoil = || {
+    let host = || {
         let mut words = store.words();
-        words.exit_fp = exit_fp;
+        spoil(&mut words);
         store.set_words(words);
         *found.borrow_mut() = capture_backtrace(store);
         Ok(())
     };
-    run(store, &Program::new().frames(2).host(&spoil)).unwrap();
+    run(store, &Program::new().frames(2).host(&host)).unwrap();
     found.into_inner()
 }
 
@@ -406,11 +406,34 @@ fn exit_words_that_cannot_be_right_are_not_followed() {
         usize::MAX - 15,
         1 << 62,
     ] {
-        let found = with_exit_fp(&store, wrong);
+        let found = with_words(&store, |words| words.exit_fp = wrong);
         assert!(found.is_empty());
         assert!(
             matches!(found.end(), WalkEnd::Broken { .. }),
             "{wrong:#x}: {found:?}"
         );
+    }
+    // Not even read, if it is in the right place but misaligned.
+    for off in [1, 8, 15] {
+        let wrong = Cell::new(0);
+        let found = with_words(&store, |words| {
+            words.exit_fp += off;
+            wrong.set(words.exit_fp);
+        });
+        let fp = VirtualAddress::new(wrong.get());
+        let why = BrokenFrame::Misaligned;
+        assert_eq!(found.end(), WalkEnd::Broken { fp, why });
+    }
+}
+
+#[test]
+fn an_entry_frame_above_the_activation_is_of_another_entry_and_not_walked_to() {
+    register_guest();
+    let store = FakeStore::new();
+    let here = 0_usize;
+    let above = VirtualAddress::from_ptr(&raw const here).get() & !15;
+    for wrong in [above, above + 4096, usize::MAX - 15] {
+        let found = with_words(&store, |words| words.entry_fp = wrong);
+        assert_eq!(pcs(&found), []);
     }
 }
