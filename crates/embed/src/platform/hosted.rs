@@ -171,8 +171,8 @@ fn flush_instruction_cache(start: NonNull<u8>, bytes: usize) {
     unsafe {
         let cache_type: usize;
         asm!("mrs {}, ctr_el0", out(reg) cache_type, options(nomem, nostack));
-        let data_line = 4 << ((cache_type >> 16) & 0xf);
-        let code_line = 4 << (cache_type & 0xf);
+        let data_line = 4_usize << ((cache_type >> 16) & 0xf);
+        let code_line = 4_usize << (cache_type & 0xf);
         for line in (start & !(data_line - 1)..start + bytes).step_by(data_line) {
             asm!("dc cvau, {}", in(reg) line, options(nostack));
         }
