@@ -28,7 +28,7 @@ pub(crate) mod previous;
 
 use core::ops::ControlFlow;
 
-use libc::{c_int, c_void, siginfo_t, ucontext_t};
+use libc::{c_int, c_void, mcontext_t, siginfo_t, ucontext_t};
 use trapline_activation::{Outcome, handle_wasm_exception};
 use trapline_arch::{Resume, VirtualAddress};
 
@@ -56,14 +56,17 @@ pub(crate) unsafe extern "C-unwind" fn handle(
     // SAFETY: `errno` is readable.
     let errno_before = unsafe { *errno };
 
+    // The kernel's `ucontext_t` is shorter than the C library's, and the details
+    // lie where the latter's end would be: what is written to is written through
+    // the pointer, never while a reference to either is in use.
+    let machine_context = context.cast::<ucontext_t>();
     // SAFETY: both pointers are the kernel's, by this function's duty, and
     // nobody else uses what they point to until we return or pass them on.
     let (origin, done) = unsafe {
-        let (info, context) = (&*info, &mut *context.cast::<ucontext_t>());
-        let origin = Origin::of(signal, info, context);
+        let origin = Origin::of(signal, &*info, &*machine_context);
         (
             origin,
-            origin.may_be_a_trap && try_as_trap(signal, info, context),
+            origin.may_be_a_trap && try_as_trap(signal, info, machine_context),
         )
     };
 
@@ -85,7 +88,14 @@ pub(crate) unsafe extern "C-unwind" fn handle(
 ///
 /// * `info` and `context` are those of a signal that the processor raised on
 ///   this thread.
-unsafe fn try_as_trap(signal: c_int, info: &siginfo_t, context: &mut ucontext_t) -> bool {
+unsafe fn try_as_trap(
+    signal: c_int,
+    info: *const siginfo_t,
+    machine_context: *mut ucontext_t,
+) -> bool {
+    // SAFETY: both are the kernel's, by this function's duty, and only read
+    // until the registers are written below.
+    let (info, context) = unsafe { (&*info, &*machine_context) };
     if interrupted_a_handler(context) {
         return false;
     }
@@ -97,7 +107,9 @@ unsafe fn try_as_trap(signal: c_int, info: &siginfo_t, context: &mut ucontext_t)
         ControlFlow::Continue(()) => false,
         ControlFlow::Break(Outcome::Retry) => true,
         ControlFlow::Break(Outcome::Resume(resume)) => {
-            resume_at(context, &resume);
+            // SAFETY: the kernel's, by this function's duty; the references
+            // above are not used any more.
+            resume_at(unsafe { &mut (*machine_context).uc_mcontext }, &resume);
             true
         }
         ControlFlow::Break(Outcome::SandboxEscape(escape)) => escape::report_and_stop(&escape),
@@ -107,10 +119,10 @@ unsafe fn try_as_trap(signal: c_int, info: &siginfo_t, context: &mut ucontext_t)
 /// Leaves the handler for `resume`: by way of the interrupted context, which
 /// the kernel loads when the handler returns.
 ///
-/// This works wherever signals do, with user shadow stacks too, since no return
-/// address is skipped on any of the thread's stacks.
-fn resume_at(context: &mut ucontext_t, resume: &Resume) {
-    regs::write_resume(context, resume);
+/// This works wherever signals do: what the kernel keeps of the signal, on the
+/// alternate stack and on a shadow stack, it takes away itself.
+fn resume_at(registers: &mut mcontext_t, resume: &Resume) {
+    regs::write_resume(registers, resume);
 }
 
 /// Whether the interrupted code ran on this thread's alternate stack: then it
@@ -159,7 +171,7 @@ mod tests {
 
     fn with_stack_pointer(mut context: ucontext_t, sp: usize) -> ucontext_t {
         resume_at(
-            &mut context,
+            &mut context.uc_mcontext,
             &Resume {
                 pc: 0,
                 sp,
@@ -199,7 +211,7 @@ mod tests {
             fp: 0x33,
             payload: [0x44, 0x55],
         };
-        resume_at(&mut context, &resume);
+        resume_at(&mut context.uc_mcontext, &resume);
         assert_eq!(regs::trap_pc(&context, libc::SIGSEGV), 0x11);
         assert_eq!(regs::stack_pointer(&context), 0x22);
         #[cfg(not(target_arch = "s390x"))]

@@ -1,6 +1,6 @@
 //! aarch64: `ucontext_t` as Linux and glibc lay it out.
 
-use libc::ucontext_t;
+use libc::{mcontext_t, ucontext_t};
 use trapline_arch::Resume;
 
 /// The branch-type field of PSTATE, bits 11:10: what kind of branch came here,
@@ -28,8 +28,7 @@ pub(crate) fn stack_pointer(context: &ucontext_t) -> usize {
 }
 
 /// Makes the return from the handler go on at `resume`.
-pub(crate) fn write_resume(context: &mut ucontext_t, resume: &Resume) {
-    let registers = &mut context.uc_mcontext;
+pub(crate) fn write_resume(registers: &mut mcontext_t, resume: &Resume) {
     registers.pc = resume.pc as u64;
     registers.sp = resume.sp as u64;
     registers.regs[29] = resume.fp as u64;

@@ -1,6 +1,6 @@
 //! riscv64: `ucontext_t` as Linux and glibc lay it out.
 
-use libc::ucontext_t;
+use libc::{mcontext_t, ucontext_t};
 use trapline_arch::Resume;
 
 // Places in `__gregs`: the program counter stands where the always-zero `x0`
@@ -31,8 +31,8 @@ pub(crate) fn stack_pointer(context: &ucontext_t) -> usize {
 }
 
 /// Makes the return from the handler go on at `resume`.
-pub(crate) fn write_resume(context: &mut ucontext_t, resume: &Resume) {
-    let gregs = &mut context.uc_mcontext.__gregs;
+pub(crate) fn write_resume(registers: &mut mcontext_t, resume: &Resume) {
+    let gregs = &mut registers.__gregs;
     for (register, value) in [
         (PC, resume.pc),
         (SP, resume.sp),

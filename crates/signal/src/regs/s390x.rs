@@ -1,6 +1,6 @@
 //! s390x: `ucontext_t` as Linux and glibc lay it out.
 
-use libc::ucontext_t;
+use libc::{mcontext_t, ucontext_t};
 use trapline_arch::Resume;
 
 // Numbers of general registers: the stack pointer, and the two in which
@@ -32,8 +32,7 @@ pub(crate) fn stack_pointer(context: &ucontext_t) -> usize {
 
 /// Makes the return from the handler go on at `resume`. There is no frame
 /// pointer to write beside the stack pointer.
-pub(crate) fn write_resume(context: &mut ucontext_t, resume: &Resume) {
-    let registers = &mut context.uc_mcontext;
+pub(crate) fn write_resume(registers: &mut mcontext_t, resume: &Resume) {
     registers.psw.addr = resume.pc as u64;
     registers.gregs[R15] = resume.sp as u64;
     registers.gregs[R6] = resume.payload[0] as u64;

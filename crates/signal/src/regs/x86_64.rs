@@ -1,6 +1,6 @@
 //! x86_64: `ucontext_t` as Linux and glibc lay it out.
 
-use libc::{c_int, ucontext_t};
+use libc::{c_int, mcontext_t, ucontext_t};
 use trapline_arch::Resume;
 
 /// Whether `SIGILL` and `SIGFPE` leave the program counter past the instruction:
@@ -25,8 +25,8 @@ pub(crate) fn stack_pointer(context: &ucontext_t) -> usize {
 }
 
 /// Makes the return from the handler go on at `resume`.
-pub(crate) fn write_resume(context: &mut ucontext_t, resume: &Resume) {
-    let gregs = &mut context.uc_mcontext.gregs;
+pub(crate) fn write_resume(registers: &mut mcontext_t, resume: &Resume) {
+    let gregs = &mut registers.gregs;
     for (register, value) in [
         (libc::REG_RIP, resume.pc),
         (libc::REG_RSP, resume.sp),
