@@ -1,6 +1,8 @@
 //! Bare-metal images that use one CPU: its copy is an ordinary static.
 
-use core::cell::UnsafeCell;
+use core::cell::{Cell, UnsafeCell};
+use core::mem::MaybeUninit;
+use core::sync::atomic::{Ordering, compiler_fence};
 
 /// A static that each CPU has its own copy of (here: the only CPU's); made by
 /// [`cpu_local!`](crate::cpu_local).
@@ -57,13 +59,16 @@ impl<T> Slot<T> {
 /// The one copy of a static that is initialised on first access.
 #[doc(hidden)]
 #[derive(Debug)]
-pub struct LazySlot<T>(UnsafeCell<State<T>>);
+pub struct LazySlot<T> {
+    state: Cell<State>,
+    value: UnsafeCell<MaybeUninit<T>>,
+}
 
-#[derive(Debug)]
-enum State<T> {
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum State {
     Empty,
     Running,
-    Ready(T),
+    Ready,
 }
 
 // SAFETY: as for `Slot`.
@@ -72,28 +77,40 @@ unsafe impl<T> Sync for LazySlot<T> {}
 impl<T> LazySlot<T> {
     #[doc(hidden)]
     pub const fn new() -> Self {
-        Self(UnsafeCell::new(State::Empty))
+        Self {
+            state: Cell::new(State::Empty),
+            value: UnsafeCell::new(MaybeUninit::uninit()),
+        }
     }
 
     #[doc(hidden)]
     pub fn get_or_init(&self, init: fn() -> T) -> &T {
-        // SAFETY: one CPU; no reference into the slot is handed out before it
-        // is ready, and it never changes afterwards.
-        match unsafe { &*self.0.get() } {
-            State::Ready(value) => return value,
+        /// Makes the slot empty again if the initialiser panics.
+        struct Running<'a>(&'a Cell<State>);
+        impl Drop for Running<'_> {
+            fn drop(&mut self) {
+                self.0.set(State::Empty);
+            }
+        }
+
+        match self.state.get() {
+            State::Ready => {}
             State::Running => panic!("the initialiser of a CPU-local asks for itself"),
-            State::Empty => {}
+            State::Empty => {
+                self.state.set(State::Running);
+                let running = Running(&self.state);
+                let value = init();
+                // SAFETY: one CPU; nobody has a reference to the value before
+                // the slot is ready.
+                unsafe { (*self.value.get()).write(value) };
+                core::mem::forget(running);
+                // An interrupt that finds the slot ready finds the value, too.
+                compiler_fence(Ordering::Release);
+                self.state.set(State::Ready);
+            }
         }
-        // SAFETY: nobody holds a reference into an empty slot.
-        unsafe { *self.0.get() = State::Running };
-        let value = init();
-        // SAFETY: nor into one whose initialiser runs.
-        unsafe { *self.0.get() = State::Ready(value) };
-        // SAFETY: from here on the slot is only read.
-        match unsafe { &*self.0.get() } {
-            State::Ready(value) => value,
-            State::Empty | State::Running => unreachable!("it was made ready above"),
-        }
+        // SAFETY: a slot that is ready has its value, which never changes.
+        unsafe { (*self.value.get()).assume_init_ref() }
     }
 }
 

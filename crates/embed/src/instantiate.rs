@@ -308,7 +308,12 @@ fn check(
             found: Box::new(found),
         });
     }
-    if settings.is_some_and(|settings| !module.memory_settings().accepts(settings)) {
+    // A shared memory may be of an engine whose platform has no guard regions,
+    // whatever its settings say.
+    let unguarded = matches!(item, Extern::SharedMemory(memory) if !memory.has_guards());
+    if (module.needs_guards() && unguarded)
+        || settings.is_some_and(|settings| !module.memory_settings().accepts(settings))
+    {
         return Err(LinkErrorKind::MemorySettings);
     }
     Ok(())

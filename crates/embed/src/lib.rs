@@ -47,7 +47,8 @@
 //! let artifact = compile(wat.as_bytes(), &CompileOptions::host())?;
 //!
 //! let engine = Engine::new();
-//! let module = Module::load(&engine, &artifact)?;
+//! // SAFETY: the compiler's own output, unchanged.
+//! let module = unsafe { Module::load(&engine, &artifact) }?;
 //! let mut linker = Linker::new(&engine);
 //! linker.func_wrap("host", "count", |mut caller: Caller<'_, u32>, address: i32| {
 //!     *caller.data_mut() += 1;
@@ -80,7 +81,8 @@
 //! refused by another; calls check their types, typed ones once; code is
 //! linked only with memories that have the room and the guard regions that it was compiled
 //! for. What no embedder can check is whether an artifact's *code* does what
-//! it should: load only what your own compiler wrote.
+//! it should, so [`Module::load`] is `unsafe`: load only what your own compiler
+//! wrote.
 //!
 //! # Without `std`
 //!

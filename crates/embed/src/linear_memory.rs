@@ -80,6 +80,11 @@ pub enum MemoryError {
         /// The type of the memory.
         ty: MemoryType,
     },
+    /// Its pages are neither of 64 KiB nor of one byte.
+    PageSize {
+        /// The binary logarithm of the size asked for.
+        log2: u8,
+    },
     /// The platform does not have that much memory or address space.
     Platform(PlatformError),
 }
@@ -88,6 +93,10 @@ impl fmt::Display for MemoryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLarge { ty } => write!(f, "{ty} is larger than this machine can address"),
+            Self::PageSize { log2 } => write!(
+                f,
+                "pages of 2^{log2} bytes are not possible, only of 2^16 bytes and of one byte"
+            ),
             Self::Platform(_) => f.write_str("no room for a linear memory"),
         }
     }
@@ -96,7 +105,7 @@ impl fmt::Display for MemoryError {
 impl core::error::Error for MemoryError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
-            Self::TooLarge { .. } => None,
+            Self::TooLarge { .. } | Self::PageSize { .. } => None,
             Self::Platform(error) => Some(error),
         }
     }
@@ -202,6 +211,12 @@ impl LinearMemory {
         settings: MemorySettings,
     ) -> Result<Self, MemoryError> {
         let too_large = || MemoryError::TooLarge { ty };
+        // The two sizes there are (proposal "custom page sizes").
+        if !matches!(ty.page_size_log2, 0 | 16) {
+            return Err(MemoryError::PageSize {
+                log2: ty.page_size_log2,
+            });
+        }
         if ty.limits.min > ty.max_pages() {
             return Err(too_large());
         }

@@ -25,10 +25,25 @@ use crate::value::Val;
 ///
 /// Host functions that are defined here belong to no store: they can be used
 /// in any number of them. Everything else belongs to one store.
+///
+/// A linker for one type is not one for a subtype or a supertype: what a host
+/// function puts into a store's data has the type that the function was
+/// compiled for, lifetimes included.
+///
+/// ```compile_fail
+/// use trapline_embed::Linker;
+///
+/// type Long = fn(&'static str);
+/// type Any = for<'a> fn(&'a str);
+///
+/// fn shorten(linker: Linker<Long>) -> Linker<Any> {
+///     linker
+/// }
+/// ```
 pub struct Linker<T: 'static> {
     engine: Engine,
     definitions: BTreeMap<String, BTreeMap<String, Definition>>,
-    _data: PhantomData<fn(T)>,
+    _data: PhantomData<fn(T) -> T>,
 }
 
 #[derive(Clone, Debug)]

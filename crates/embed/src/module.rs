@@ -71,6 +71,9 @@ pub struct ExportType<'a> {
     pub ty: ExternType,
 }
 
+/// The size of a page of WebAssembly in bytes, unless a memory says otherwise.
+const WASM_PAGE: u64 = 1 << 16;
+
 impl Module {
     /// Loads an artifact of the Wasmtime compiler: copies its code to
     /// executable memory and makes it known to the trap handlers.
@@ -79,17 +82,36 @@ impl Module {
     ///
     /// If the bytes are no artifact for this machine and this embedder, or if
     /// there is no room.
-    pub fn load(engine: &Engine, bytes: &[u8]) -> Result<Self, LoadError> {
-        Self::from_artifact(engine, Artifact::parse(bytes.to_vec())?)
+    ///
+    /// # Safety
+    ///
+    /// * The bytes are what the compiler made, unchanged. Its tables are checked,
+    ///   but its code is machine code that will run with the rights of this
+    ///   process: nobody can tell by looking at it that it stays in its sandbox.
+    pub unsafe fn load(engine: &Engine, bytes: &[u8]) -> Result<Self, LoadError> {
+        let artifact = Artifact::parse(bytes.to_vec())?;
+        // SAFETY: the caller's duty is the same.
+        unsafe { Self::from_artifact(engine, artifact) }
     }
 
     /// Loads an artifact that has been read already.
     ///
     /// # Errors
     ///
-    /// If the artifact relies on hardware traps or guard regions and the platform
-    /// does not have them, or if there is no room.
-    pub fn from_artifact(engine: &Engine, artifact: Artifact) -> Result<Self, LoadError> {
+    /// If the artifact was read for any target and not for this machine, if it
+    /// relies on hardware traps or guard regions and the platform does not have
+    /// them, or if there is no room.
+    ///
+    /// # Safety
+    ///
+    /// * As for [`load`](Self::load), of the bytes that the artifact was read
+    ///   from.
+    /// * What the caller told [`Artifact::parse_for`] of this machine, if that was
+    ///   called, is so.
+    pub unsafe fn from_artifact(engine: &Engine, artifact: Artifact) -> Result<Self, LoadError> {
+        if !artifact.is_checked_for_a_machine() {
+            return Err(LoadError::NotChecked);
+        }
         let settings = artifact.settings();
         let memory_settings = MemorySettings {
             reservation: settings.memory_reservation(),
@@ -100,6 +122,12 @@ impl Module {
         let needs_guards = settings.signals_based_traps() || memory_settings.guard > 0;
         if needs_guards && !engine.platform().has_guards() {
             return Err(LoadError::NeedsGuards);
+        }
+        // Code with hardware traps counts on a fault right behind the last page
+        // of a memory; a larger page of the machine would still be accessible.
+        let page_size = engine.platform().page_size() as u64;
+        if needs_guards && page_size > WASM_PAGE {
+            return Err(LoadError::PageSize { page_size });
         }
         let module = artifact.module();
         let type_ids = engine.types().register_module(artifact.types())?;
@@ -223,6 +251,11 @@ impl Module {
 
     pub(crate) fn uses_hardware_traps(&self) -> bool {
         self.0.artifact.settings().signals_based_traps()
+    }
+
+    /// Whether the code counts on faults behind the end of a memory.
+    pub(crate) fn needs_guards(&self) -> bool {
+        self.uses_hardware_traps() || self.0.memory_settings.guard > 0
     }
 
     pub(crate) fn type_ids(&self) -> &[TypeIndex] {
@@ -353,9 +386,18 @@ pub enum LoadError {
     Artifact(ArtifactError),
     /// The module needs something that this embedder does not have.
     Unsupported(UnsupportedType),
+    /// The artifact was read with [`Artifact::parse_any_target`]: nobody has
+    /// looked whether this machine can run it.
+    NotChecked,
     /// The artifact relies on hardware traps or guard regions, which the
     /// platform does not have.
     NeedsGuards,
+    /// The artifact relies on hardware traps or guard regions, and the
+    /// platform's pages are larger than WebAssembly's.
+    PageSize {
+        /// The size of the platform's pages in bytes.
+        page_size: u64,
+    },
     /// The platform has no room for the code, or does not let it run.
     Platform(PlatformError),
     /// The code could not be made known to the trap handlers.
@@ -367,6 +409,14 @@ impl fmt::Display for LoadError {
         match self {
             Self::Artifact(_) => f.write_str("the artifact cannot be used"),
             Self::Unsupported(error) => error.fmt(f),
+            Self::NotChecked => f.write_str(
+                "the artifact was read for any target: whether this machine can run it is unknown",
+            ),
+            Self::PageSize { page_size } => write!(
+                f,
+                "the artifact relies on hardware traps or guard regions, which needs pages of at \
+                 most {WASM_PAGE} bytes; this platform's have {page_size}"
+            ),
             Self::NeedsGuards => f.write_str(
                 "the artifact relies on hardware traps or guard regions, which this platform does \
                  not have: compile with explicit checks and without guard regions",
@@ -381,7 +431,9 @@ impl core::error::Error for LoadError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
             Self::Artifact(error) => Some(error),
-            Self::Unsupported(_) | Self::NeedsGuards => None,
+            Self::Unsupported(_) | Self::NotChecked | Self::NeedsGuards | Self::PageSize { .. } => {
+                None
+            }
             Self::Platform(error) => Some(error),
             Self::Register(error) => Some(error),
         }

@@ -230,6 +230,11 @@ impl SharedMemory {
         &self.0.settings
     }
 
+    /// Whether what lies behind the memory's end is inaccessible.
+    pub(crate) fn has_guards(&self) -> bool {
+        self.0.platform.has_guards()
+    }
+
     pub(crate) fn range(&self) -> Range<VirtualAddress> {
         self.0.range.clone()
     }

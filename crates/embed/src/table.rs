@@ -41,6 +41,9 @@ impl Elements {
         let too_large = || UsageError::TableSize {
             elements: ty.limits.min,
         };
+        if ty.limits.max.is_some_and(|max| max < ty.limits.min) {
+            return Err(too_large());
+        }
         let len = usize::try_from(ty.limits.min).map_err(|_| too_large())?;
         let start = Self::allocate(ty, len).ok_or_else(too_large)?;
         Ok(Self {

@@ -411,6 +411,11 @@ impl<P: WasmValues, R: WasmValues> TypedFunc<P, R> {
         self.func.check(id)?;
         let mut slots = [const { MaybeUninit::<ValRaw>::uninit() }; MAX_VALUES];
         let len = const { if P::LEN > R::LEN { P::LEN } else { R::LEN } };
+        // Compiled code writes as many bytes of a slot as a value has; all of
+        // them are read.
+        for slot in &mut slots[..len] {
+            slot.write(ValRaw::v128(0));
+        }
         // SAFETY: lists have at most that many values; the function is this
         // store's, and `check` has found that its parameters and results are as
         // many, and of types that these may stand in for and the other way round.

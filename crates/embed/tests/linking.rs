@@ -454,8 +454,32 @@ fn a_trap_in_the_startup_is_an_error_and_leaves_what_was_done() {
 fn bytes_that_are_no_artifact_are_refused() {
     let engine = Engine::new();
     for bytes in [&b""[..], b"\0asm\x01\0\0\0", &[0x7f; 4096]] {
-        let error = Module::load(&engine, bytes).unwrap_err();
+        // SAFETY: refused before any code of it could run.
+        let error = unsafe { Module::load(&engine, bytes) }.unwrap_err();
         assert_eq!(error.to_string(), "the artifact cannot be used");
         assert!(std::error::Error::source(&error).is_some());
     }
+}
+
+#[test]
+fn an_artifact_that_was_read_for_any_target_is_not_loaded() {
+    let artifact = trapline_wasmtime::compile::compile(
+        b"(module (func))",
+        &trapline_wasmtime::compile::CompileOptions::for_target("aarch64-unknown-linux-gnu"),
+    )
+    .unwrap();
+    let artifact = trapline_wasmtime::Artifact::parse_any_target(artifact).unwrap();
+    // SAFETY: refused before any code of it could run.
+    let error = unsafe { Module::from_artifact(&Engine::new(), artifact) }.unwrap_err();
+    assert!(
+        matches!(error, trapline_embed::LoadError::NotChecked),
+        "{error:?}"
+    );
+}
+
+#[test]
+fn a_table_whose_smallest_size_is_above_its_largest_is_refused() {
+    let mut store = Store::new(&Engine::new(), ());
+    let ty = TableType::new(RefType::FUNCREF, 10, Some(5));
+    Table::new(&mut store, ty, Val::FuncRef(None)).unwrap_err();
 }

@@ -97,6 +97,9 @@ pub struct Artifact {
     sections: Sections,
     settings: Settings,
     metadata: Metadata,
+    /// Whether instruction set, calling convention and CPU features were compared
+    /// with those of a machine.
+    checked_for_a_machine: bool,
 }
 
 impl fmt::Debug for Artifact {
@@ -237,7 +240,15 @@ impl Artifact {
             settings,
             metadata,
             bytes,
+            checked_for_a_machine: cpu.is_some(),
         })
+    }
+
+    /// Whether the artifact was checked against a machine, and not read with
+    /// [`parse_any_target`](Self::parse_any_target): only then it may be run.
+    #[must_use]
+    pub const fn is_checked_for_a_machine(&self) -> bool {
+        self.checked_for_a_machine
     }
 
     fn section(&self, section: &Section) -> &[u8] {

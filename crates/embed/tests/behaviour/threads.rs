@@ -73,7 +73,9 @@ fn code_comes_and_goes_on_one_thread_while_others_trap() {
             let trappers: Vec<_> = (0..3)
                 .map(|_| {
                     scope.spawn(move || {
-                        let module = trapline_embed::Module::load(engine, artifact).unwrap();
+                        // SAFETY: the compiler's own output, unchanged.
+                        let module =
+                            unsafe { trapline_embed::Module::load(engine, artifact) }.unwrap();
                         let mut store = setup.store(engine, ());
                         let instance = Linker::new(engine)
                             .instantiate(&mut store, &module)
@@ -91,7 +93,8 @@ fn code_comes_and_goes_on_one_thread_while_others_trap() {
             // Each image is mapped, registered, run once, and gone again:
             // addresses are reused.
             for _ in 0..200 {
-                let module = trapline_embed::Module::load(engine, artifact).unwrap();
+                // SAFETY: the compiler's own output, unchanged.
+                let module = unsafe { trapline_embed::Module::load(engine, artifact) }.unwrap();
                 let mut store = setup.store(engine, ());
                 let instance = Linker::new(engine)
                     .instantiate(&mut store, &module)
