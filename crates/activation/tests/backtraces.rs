@@ -301,6 +301,9 @@ fn a_trap_after_a_host_call_is_walked_from_the_trap() {
         let trap = way_in(&store, &program).unwrap_err();
         let caller = vec![host_then_pcs()[1]];
         assert_eq!(trap_pcs(&trap), join(&[trap_in(2), caller, calls(1)]));
+        // Who captures meanwhile, as the author of a core dump may, sees the
+        // same, and not the frames of the host call.
+        assert_eq!(store.seen_by_coredump.take(), trap.backtrace);
     }
 }
 

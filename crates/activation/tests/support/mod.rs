@@ -9,7 +9,7 @@
 pub mod fiber;
 
 use core::any::Any;
-use core::cell::{Cell, UnsafeCell};
+use core::cell::{Cell, RefCell, UnsafeCell};
 use core::marker::PhantomData;
 use core::mem::offset_of;
 use core::ops::{ControlFlow, Range};
@@ -19,7 +19,7 @@ use std::sync::{Arc, Mutex};
 use trapline_activation::{
     ACTIVATION, Activation, CoreDump, ExitFp, FaultVerdict, GuestFault, LandingPadWords, Outcome,
     Store, Trap, TrapReason, UnwindReason, VMContext, VMStoreContext, VMStoreContextLayout,
-    WasmFault, catch_traps, catch_traps_with_landing_pad, handle_wasm_exception,
+    WasmFault, capture_backtrace, catch_traps, catch_traps_with_landing_pad, handle_wasm_exception,
     raise_preexisting_trap, record_unwind,
 };
 use trapline_arch::VirtualAddress;
@@ -192,6 +192,8 @@ pub struct FakeStore {
     /// The core dump to give, and how often it was asked for.
     pub coredump: Cell<Option<&'static [u8]>>,
     pub coredumps: Cell<usize>,
+    /// What the core dump's author sees when it captures a backtrace itself.
+    pub seen_by_coredump: RefCell<Option<RawBacktrace>>,
 }
 
 /// The size of a fake store's memory; its guard region is of the same size.
@@ -207,6 +209,7 @@ impl FakeStore {
             hook: Cell::new(|_| FaultVerdict::NotHandled),
             coredump: Cell::new(None),
             coredumps: Cell::new(0),
+            seen_by_coredump: RefCell::new(None),
         }
     }
 
@@ -261,6 +264,7 @@ unsafe impl Store for FakeStore {
 
     fn coredump(&self, _: &TrapReason, _: Option<&RawBacktrace>) -> Option<CoreDump> {
         self.coredumps.set(self.coredumps.get() + 1);
+        *self.seen_by_coredump.borrow_mut() = Some(capture_backtrace(self));
         self.coredump.get().map(|bytes| CoreDump::new(bytes.into()))
     }
 }
