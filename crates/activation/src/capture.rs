@@ -1,10 +1,11 @@
 //! From the chain of activations to the runs of frames of one store.
 
 use core::mem;
+use core::ops::ControlFlow;
 use core::ptr::{self, NonNull};
 
 use trapline_arch::VirtualAddress;
-use trapline_backtrace::{RawBacktrace, Run};
+use trapline_backtrace::{Frame, RawBacktrace, Run, WalkEnd, walk};
 
 use crate::activation::{Activation, head};
 use crate::vm::StoreWords;
@@ -35,10 +36,51 @@ pub fn capture_backtrace_limited<S: Store>(store: &S, limit: usize) -> RawBacktr
     // for a host call stands where its words say, by the duties of `Store`.
     unsafe {
         RawBacktrace::capture(
-            Runs::of_store(head(), store.vm_store_context(), &here),
+            Runs::of_store(head(), store.vm_store_context(), None, &here),
             limit,
         )
     }
+}
+
+/// Visits the frames that [`capture_backtrace`] gives, innermost first, until
+/// the visitor breaks off. Nothing beyond the last frame visited is read, and
+/// nothing is allocated.
+pub fn visit_frames<S: Store>(store: &S, visit: impl FnMut(Frame) -> ControlFlow<()>) -> WalkEnd {
+    let here = 0_u8;
+    // SAFETY: as in `capture_backtrace_limited`.
+    unsafe {
+        walk(
+            Runs::of_store(head(), store.vm_store_context(), None, &here),
+            usize::MAX,
+            visit,
+        )
+    }
+}
+
+/// The same for a guest that has not called out, but was interrupted at
+/// `start`: its frames from there on, and those of the store's older guests.
+///
+/// For handlers: a profiler's timer signal, a debugger. It holds to their rules
+/// if `visit` does.
+///
+/// # Safety
+///
+/// * `start` has the program counter and the frame pointer of this CPU's
+///   interrupted code, which is registered code of `store`, in a function whose
+///   frame record is in place.
+/// * `store` is that of this CPU's innermost activation.
+pub unsafe fn visit_frames_from<S: Store>(
+    store: &S,
+    start: Frame,
+    visit: impl FnMut(Frame) -> ControlFlow<()>,
+) -> WalkEnd {
+    // A handler may run on another stack: what is newer than the frames is not
+    // known, but that they start at `start`.
+    let newer = start.fp;
+    let mut runs = Runs::of_store(head(), store.vm_store_context(), Some(start), &0);
+    runs.newer = newer;
+    // SAFETY: the caller's duties; the older guests stand where the words say.
+    unsafe { walk(runs, usize::MAX, visit) }
 }
 
 /// The frames that a trap in the guest of `activation` happened in, as many as
@@ -57,7 +99,7 @@ pub(crate) unsafe fn capture_for_trap(activation: &Activation) -> Option<RawBack
     // SAFETY: the caller's duty.
     Some(unsafe {
         RawBacktrace::capture(
-            Runs::of_store(activation, activation.vm_store_context(), &here),
+            Runs::of_store(activation, activation.vm_store_context(), None, &here),
             limit,
         )
     })
@@ -73,6 +115,8 @@ struct Runs {
     /// The words that belong to the next activation of the store; `None` until
     /// the first is met, since only then they may be read.
     words: Option<StoreWords>,
+    /// Where the guest of the first activation was interrupted, if it was.
+    start: Option<Frame>,
     /// Something that was pushed later than any frame of the next run.
     newer: VirtualAddress,
 }
@@ -82,12 +126,14 @@ impl Runs {
     fn of_store(
         newest: *const Activation,
         store_context: NonNull<VMStoreContext>,
+        start: Option<Frame>,
         here: &u8,
     ) -> Self {
         Self {
             next: newest,
             store_context,
             words: None,
+            start,
             newer: VirtualAddress::from_ptr(here),
         }
     }
@@ -115,7 +161,7 @@ impl Iterator for Runs {
                 None => unsafe { activation.live_words() },
             };
             self.words = Some(activation.saved_words());
-            if let Some(run) = run_of(activation, words, newer) {
+            if let Some(run) = run_of(activation, words, self.start.take(), newer) {
                 return Some(run);
             }
         }
@@ -124,7 +170,12 @@ impl Iterator for Runs {
 
 /// The run of the guest frames of one activation; `None` if the guest was not
 /// entered, or not left.
-fn run_of(activation: &Activation, words: StoreWords, newer: VirtualAddress) -> Option<Run> {
+fn run_of(
+    activation: &Activation,
+    words: StoreWords,
+    start: Option<Frame>,
+    newer: VirtualAddress,
+) -> Option<Run> {
     let entry_fp = VirtualAddress::new(words.entry_fp);
     // Both frames and activation are on one stack; what is not below the
     // activation is of another entry, and its frames may be gone.
@@ -139,15 +190,22 @@ fn run_of(activation: &Activation, words: StoreWords, newer: VirtualAddress) -> 
         VirtualAddress::NULL
     };
     let stack = lowest..activation.address();
-    let (pc, fp) = match activation.hardware_trap() {
+    let interrupted = activation.hardware_trap().map(|trap| Frame {
+        pc: trap.pc,
+        fp: trap.fp,
+    });
+    let Frame { pc, fp } = match start.or(interrupted) {
         // The exit words are of an earlier call out, whose frames are gone.
-        Some(trap) => (trap.pc, trap.fp),
+        Some(frame) => frame,
         None => {
             let frames = lowest..entry_fp;
             // SAFETY: by the duties of `Store`, the exit words are of a frame
             // below the entry frame, which is below the activation.
             let fp = unsafe { words.guest_exit_fp(activation.layout(), frames) }?;
-            (VirtualAddress::new(words.exit_pc), fp)
+            Frame {
+                pc: VirtualAddress::new(words.exit_pc),
+                fp,
+            }
         }
     };
     Some(Run {

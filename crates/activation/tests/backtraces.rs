@@ -4,6 +4,7 @@
 
 mod support;
 
+use core::ops::ControlFlow;
 use std::cell::{Cell, RefCell};
 
 use support::{
@@ -12,7 +13,7 @@ use support::{
 };
 use trapline_activation::{
     TrapReason, UnwindReason, capture_backtrace, capture_backtrace_limited, catch_traps,
-    record_unwind,
+    record_unwind, visit_frames, visit_frames_from,
 };
 use trapline_arch::VirtualAddress;
 use trapline_backtrace::{BrokenFrame, RawBacktrace, WalkEnd};
@@ -90,6 +91,53 @@ fn a_capture_inside_of_a_host_call_needs_no_trap() {
     }
     // Nobody asked for what a trap's backtrace is limited to.
     assert_eq!(store.captures.get(), 0);
+}
+
+#[test]
+fn frames_can_be_visited_without_a_capture_and_from_any_of_them_on() {
+    register_guest();
+    let store = FakeStore::new();
+    let look = || {
+        let all = capture_backtrace(&store);
+        let mut visited = Vec::new();
+        let end = visit_frames(&store, |frame| {
+            visited.push(frame);
+            ControlFlow::Continue(())
+        });
+        assert_eq!(
+            (visited.as_slice(), end),
+            (all.as_slice(), WalkEnd::Complete)
+        );
+
+        let mut visited = 0;
+        let end = visit_frames(&store, |_| {
+            visited += 1;
+            if visited == 2 {
+                ControlFlow::Break(())
+            } else {
+                ControlFlow::Continue(())
+            }
+        });
+        assert_eq!((visited, end), (2, WalkEnd::Stopped));
+
+        // As a handler would that interrupted the guest in its second frame.
+        let mut visited = Vec::new();
+        // SAFETY: the frame is alive, and the store's guest the innermost.
+        let end = unsafe {
+            visit_frames_from(&store, all.as_slice()[1], |frame| {
+                visited.push(frame);
+                ControlFlow::Continue(())
+            })
+        };
+        assert_eq!(
+            (visited.as_slice(), end),
+            (&all.as_slice()[1..], WalkEnd::Complete)
+        );
+        Ok(())
+    };
+    for way_in in WAYS_IN {
+        way_in(&store, &Program::new().frames(5).host(&look)).unwrap();
+    }
 }
 
 #[test]

@@ -51,19 +51,19 @@ pub use trapline_host_result as host_result;
 pub use trapline_signal as signal;
 
 pub use trapline_activation::{
-    ACTIVATION, Activation, ActivationMark, CoreDump, ExitFp, FaultVerdict, GuestFault,
-    LandingPadWords, Outcome, SandboxEscape, Store, SuspendedActivations, Trap, TrapReason,
-    UnwindReason, VMContext, VMStoreContext, VMStoreContextLayout, WasmFault, capture_backtrace,
-    capture_backtrace_limited, catch_traps, catch_traps_with_landing_pad, for_each_activation,
-    handle_wasm_exception, raise_preexisting_trap, raise_trap, record_trap, record_unwind,
-    suspend_activations,
+    ACTIVATION, Activation, ActivationHead, ActivationMark, CoreDump, ExitFp, FaultVerdict,
+    GuestFault, LandingPadWords, Outcome, SandboxEscape, Store, SuspendedActivations, Trap,
+    TrapReason, UnwindReason, VMContext, VMStoreContext, VMStoreContextLayout, WasmFault,
+    capture_backtrace, capture_backtrace_limited, catch_traps, catch_traps_with_landing_pad,
+    for_each_activation, handle_wasm_exception, raise_preexisting_trap, raise_trap, record_trap,
+    record_unwind, suspend_activations, visit_frames, visit_frames_from,
 };
 pub use trapline_arch::{
     JmpBuf, JmpBufStruct, LandingPoint, NEXT_OLDER_FP_FROM_FP_OFFSET, NEXT_OLDER_SP_FROM_FP_OFFSET,
     Resume, VirtualAddress, assert_fp_is_aligned, call_with_setjmp, get_next_older_pc_from_fp,
     is_canonical, longjmp,
 };
-pub use trapline_backtrace::{Cursor, Frame, RawBacktrace, WalkEnd};
+pub use trapline_backtrace::{Cursor, Frame, RawBacktrace, Run, WalkEnd, walk};
 pub use trapline_code_registry::{
     CodeAddress, CodeObject, CodeRef, RegisterError, Registration, TrapKind, lookup_code,
     register_code,
