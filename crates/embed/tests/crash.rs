@@ -76,7 +76,7 @@ fn an_illegal_instruction_in_a_host_function_kills_the_process_by_sigill() {
 }
 
 #[test]
-fn a_signal_sent_to_a_process_in_a_guest_kills_it_by_that_signal() {
+fn a_signal_sent_to_a_thread_in_a_guest_kills_the_process_by_that_signal() {
     dies("sent", libc::SIGFPE, str::is_empty);
 }
 
@@ -99,8 +99,10 @@ fn scenarios() {
         "host_illegal_instruction" => call_host(illegal_instruction),
         "sent" => call_host(|| {
             marker();
-            // SAFETY: sends a signal to this process.
-            unsafe { libc::kill(libc::getpid(), libc::SIGFPE) };
+            // To this thread: one sent to the process may arrive at another, and
+            // any time later.
+            // SAFETY: sends a signal to the calling thread.
+            unsafe { libc::pthread_kill(libc::pthread_self(), libc::SIGFPE) };
         }),
         other => panic!("no scenario {other}"),
     }
