@@ -153,6 +153,7 @@ fn instance(host: impl Fn() + Send + Sync + 'static) -> (Store<()>, Instance) {
         (func $run (export "run") (call $inner)))"#;
     let engine = Engine::new();
     let artifact = compile(wat.as_bytes(), &CompileOptions::host()).expect("a valid module");
+    take_out_the_compilers_handlers();
     // SAFETY: the compiler's own output, unchanged.
     let module = unsafe { Module::load(&engine, &artifact) }.expect("an artifact of the compiler");
     let mut store = Store::new(&engine, ());
@@ -162,6 +163,19 @@ fn instance(host: impl Fn() + Send + Sync + 'static) -> (Store<()>, Instance) {
         .instantiate(&mut store, &module)
         .expect("it instantiates");
     (store, instance)
+}
+
+/// Where the `wasmtime` crate is built with its runtime, as it is for the whole
+/// workspace, an engine that compiles installs handlers of its own. Ours would
+/// forward to them, and they do with a signal that somebody sends as they please:
+/// they restore the default action and return, and the signal is lost. What is
+/// tested here is a process that has our handlers and those of `std` (for the
+/// two other signals).
+fn take_out_the_compilers_handlers() {
+    for signal in [libc::SIGILL, libc::SIGFPE] {
+        // SAFETY: the default action; none of our handlers is installed yet.
+        unsafe { libc::signal(signal, libc::SIG_DFL) };
+    }
 }
 
 /// Has a guest call `host`, after it has trapped.
