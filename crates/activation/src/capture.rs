@@ -36,7 +36,7 @@ pub fn capture_backtrace_limited<S: Store>(store: &S, limit: usize) -> RawBacktr
     // for a host call stands where its words say, by the duties of `Store`.
     unsafe {
         RawBacktrace::capture(
-            Runs::of_store(head(), store.vm_store_context(), None, &here),
+            Runs::of_store(head(), store.vm_store_context(), None, address_of(&here)),
             limit,
         )
     }
@@ -50,7 +50,7 @@ pub fn visit_frames<S: Store>(store: &S, visit: impl FnMut(Frame) -> ControlFlow
     // SAFETY: as in `capture_backtrace_limited`.
     unsafe {
         walk(
-            Runs::of_store(head(), store.vm_store_context(), None, &here),
+            Runs::of_store(head(), store.vm_store_context(), None, address_of(&here)),
             usize::MAX,
             visit,
         )
@@ -76,9 +76,7 @@ pub unsafe fn visit_frames_from<S: Store>(
 ) -> WalkEnd {
     // A handler may run on another stack: what is newer than the frames is not
     // known, but that they start at `start`.
-    let newer = start.fp;
-    let mut runs = Runs::of_store(head(), store.vm_store_context(), Some(start), &0);
-    runs.newer = newer;
+    let runs = Runs::of_store(head(), store.vm_store_context(), Some(start), start.fp);
     // SAFETY: the caller's duties; the older guests stand where the words say.
     unsafe { walk(runs, usize::MAX, visit) }
 }
@@ -99,7 +97,12 @@ pub(crate) unsafe fn capture_for_trap(activation: &Activation) -> Option<RawBack
     // SAFETY: the caller's duty.
     Some(unsafe {
         RawBacktrace::capture(
-            Runs::of_store(activation, activation.vm_store_context(), None, &here),
+            Runs::of_store(
+                activation,
+                activation.vm_store_context(),
+                None,
+                address_of(&here),
+            ),
             limit,
         )
     })
@@ -122,21 +125,27 @@ struct Runs {
 }
 
 impl Runs {
-    /// `here` is a local variable of whoever walks.
+    /// `newer` is below every frame of the newest activation's guest: a local
+    /// variable of whoever walks, or the innermost frame itself.
     fn of_store(
         newest: *const Activation,
         store_context: NonNull<VMStoreContext>,
         start: Option<Frame>,
-        here: &u8,
+        newer: VirtualAddress,
     ) -> Self {
         Self {
             next: newest,
             store_context,
             words: None,
             start,
-            newer: VirtualAddress::from_ptr(here),
+            newer,
         }
     }
+}
+
+#[inline]
+fn address_of(local: &u8) -> VirtualAddress {
+    VirtualAddress::from_ptr(local)
 }
 
 impl Iterator for Runs {

@@ -119,8 +119,8 @@ pub unsafe fn handle_wasm_exception(
     )
 }
 
-/// Whether the frame at `fp` is of the guest that `activation` entered: between
-/// here and the entry trampoline, on the stack that the activation is on.
+/// Whether the frame at `fp` may be of the guest that `activation` entered: below
+/// the entry trampoline's, which is below the activation.
 #[inline]
 fn is_guest_frame(activation: &Activation, fp: VirtualAddress) -> bool {
     // SAFETY: the innermost activation is the innermost of its store.
