@@ -5,6 +5,8 @@
 /// the rules that hold for a whole layer.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
 pub(crate) enum Layer {
+    /// What tests of any crate may use. Below all, since it knows nothing of the product.
+    TestSupport,
     Machine,
     Mechanisms,
     Records,
@@ -22,6 +24,7 @@ pub(crate) enum Layer {
 impl Layer {
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Layer::TestSupport => "test support",
             Layer::Machine => "machine",
             Layer::Mechanisms => "mechanisms",
             Layer::Records => "records",
@@ -113,6 +116,13 @@ const BELOW_PROGRAMS: &[&str] = &[
 ];
 
 pub(crate) const CRATES: &[CratePolicy] = &[
+    CratePolicy {
+        name: "trapline-test-support",
+        layer: Layer::TestSupport,
+        published: false,
+        no_std: false,
+        ..DEFAULT
+    },
     CratePolicy {
         name: "trapline-arch",
         layer: Layer::Machine,

@@ -2,11 +2,10 @@
 
 use std::fs;
 use std::path::{Path, PathBuf};
-use std::process::Command;
 
 /// Exit status, standard output, standard error.
 fn trapline(args: &[&str]) -> (i32, String, String) {
-    let output = Command::new(env!("CARGO_BIN_EXE_trapline"))
+    let output = trapline_test_support::program(env!("CARGO_BIN_EXE_trapline"))
         .args(args)
         .env_remove("TRAPLINE_LOG")
         .output()

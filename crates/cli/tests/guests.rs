@@ -86,7 +86,7 @@ fn guests() -> Vec<PathBuf> {
 }
 
 fn trapline(args: &[&str]) -> Output {
-    Command::new(env!("CARGO_BIN_EXE_trapline"))
+    trapline_test_support::program(env!("CARGO_BIN_EXE_trapline"))
         .args(args)
         .env_remove("TRAPLINE_LOG")
         .output()

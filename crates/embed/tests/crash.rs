@@ -8,7 +8,7 @@
 use std::hint::black_box;
 use std::io::Write as _;
 use std::os::unix::process::ExitStatusExt as _;
-use std::process::{Command, Output};
+use std::process::Output;
 
 use trapline_embed::{Engine, Instance, Linker, Module, Store};
 use trapline_wasmtime::compile::{CompileOptions, compile};
@@ -22,7 +22,7 @@ const MARKER: &str = "about to crash";
 /// Runs this program with one scenario and gives what it printed and how it
 /// died.
 fn run(scenario: &str) -> Output {
-    Command::new(std::env::current_exe().expect("this program"))
+    trapline_test_support::this_program()
         .args(["--exact", "scenarios", "--nocapture"])
         .env(SCENARIO, scenario)
         .output()
@@ -35,7 +35,7 @@ fn dies(scenario: &str, signal: i32, expected_stderr: impl Fn(&str) -> bool) {
     let output = run(scenario);
     let (stdout, stderr) = (
         String::from_utf8_lossy(&output.stdout),
-        String::from_utf8_lossy(&output.stderr),
+        trapline_test_support::standard_error(&output.stderr),
     );
     let all = format!(
         "{scenario}: {}\n--- stdout\n{stdout}\n--- stderr\n{stderr}",
@@ -87,7 +87,7 @@ fn scenarios() {
     let Ok(scenario) = std::env::var(SCENARIO) else {
         return;
     };
-    no_core_dump();
+    trapline_test_support::leave_no_core_dump();
     match scenario.as_str() {
         "in_host_function" => call_host(segfault),
         "before_use" => segfault(),
@@ -108,15 +108,6 @@ fn scenarios() {
     }
 }
 
-fn no_core_dump() {
-    let none = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: reads an initialised limit.
-    unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) };
-}
-
 fn marker() {
     println!("{MARKER}");
     std::io::stdout().flush().expect("standard output");
@@ -130,8 +121,7 @@ fn segfault() {
 
 fn illegal_instruction() {
     marker();
-    // SAFETY: none: this is the bug of the host.
-    unsafe { core::arch::asm!("ud2") };
+    trapline_test_support::fault::illegal_instruction();
 }
 
 fn recurse() {

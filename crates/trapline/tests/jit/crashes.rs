@@ -5,6 +5,7 @@ use std::os::unix::process::ExitStatusExt;
 use std::ptr;
 
 use trapline::Store;
+use trapline_test_support::standard_error;
 
 use crate::support::subprocess::{assert_dies_silently, outputs_of};
 use crate::support::{Guest, JitStore, LinearMemory};
@@ -166,7 +167,7 @@ fn a_host_function_out_of_stack_is_a_bug_of_the_host() {
     });
     for output in outputs {
         assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{output:?}");
-        let stderr = String::from_utf8_lossy(&output.stderr);
+        let stderr = standard_error(&output.stderr);
         assert!(stderr.contains("has overflowed its stack"), "{stderr}");
         assert!(!stderr.contains("trapline:"), "{stderr}");
     }
@@ -186,7 +187,7 @@ fn a_fault_outside_of_all_memories_stops_the_process_with_a_message() {
     for output in outputs {
         assert_eq!(output.status.signal(), Some(libc::SIGABRT), "{output:?}");
         let stdout = String::from_utf8_lossy(&output.stdout);
-        let stderr = String::from_utf8_lossy(&output.stderr);
+        let stderr = standard_error(&output.stderr);
         let address = stdout
             .lines()
             .find(|line| line.starts_with("address "))

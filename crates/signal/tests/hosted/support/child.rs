@@ -1,9 +1,12 @@
 //! Scenarios that run in a process of their own.
 
-use std::any::type_name_of_val;
 use std::env;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, ExitStatus, exit};
+use std::process::{ExitStatus, exit};
+
+use trapline_test_support::{
+    emulator, leave_no_core_dump, standard_error, test_around, this_program,
+};
 
 use super::os;
 
@@ -11,7 +14,12 @@ use super::os;
 const NUMBER: &str = "TRAPLINE_SIGNAL_TEST_CHILD";
 
 /// After this many seconds a child is taken to hang.
-const PATIENCE: u32 = 60;
+fn patience() -> u32 {
+    match emulator() {
+        None => 60,
+        Some(_) => 600,
+    }
+}
 
 /// Runs `scenario`, a `fn(i32)`, with `number` in a child, and returns how the
 /// child ended. In the child, does not return.
@@ -40,23 +48,19 @@ pub(crate) struct Ended {
 /// What `in_child` expands to.
 pub(crate) fn run<H>(here: &H, number: i32, scenario: fn(i32)) -> Ended {
     if let Ok(number) = env::var(NUMBER) {
-        os::no_core_dumps();
-        os::alarm(PATIENCE);
+        leave_no_core_dump();
+        os::alarm(patience());
         scenario(number.parse().unwrap());
         say("end of scenario");
         exit(0);
     }
-    // "hosted::module::test::here"
-    let path = type_name_of_val(here);
-    let test = path
-        .split_once("::")
-        .unwrap()
-        .1
-        .rsplit_once("::")
-        .unwrap()
-        .0;
-    let output = Command::new(env::current_exe().unwrap())
-        .args([test, "--exact", "--nocapture", "--test-threads=1"])
+    let output = this_program()
+        .args([
+            test_around(here),
+            "--exact",
+            "--nocapture",
+            "--test-threads=1",
+        ])
         .env(NUMBER, number.to_string())
         .env_remove("RUST_BACKTRACE")
         .output()
@@ -64,7 +68,7 @@ pub(crate) fn run<H>(here: &H, number: i32, scenario: fn(i32)) -> Ended {
     Ended {
         status: output.status,
         stdout: String::from_utf8(output.stdout).unwrap(),
-        stderr: String::from_utf8(output.stderr).unwrap(),
+        stderr: standard_error(&output.stderr),
     }
 }
 

@@ -9,16 +9,6 @@ use libc::{c_int, c_void, sigaction, siginfo_t, stack_t};
 pub(crate) type Handler = unsafe extern "C" fn(c_int, *mut siginfo_t, *mut c_void);
 pub(crate) type PlainHandler = extern "C" fn(c_int);
 
-pub(crate) fn no_core_dumps() {
-    let none = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: reads the structure.
-    let result = unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) };
-    assert_eq!(result, 0);
-}
-
 pub(crate) fn alarm(seconds: u32) {
     // SAFETY: sets a timer.
     unsafe { libc::alarm(seconds) };

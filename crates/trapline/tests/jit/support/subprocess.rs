@@ -3,7 +3,9 @@
 
 use std::env;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{Command, Output};
+use std::process::Output;
+
+use trapline_test_support::{leave_no_core_dump, standard_error, this_program};
 
 use super::store::Entry;
 
@@ -23,7 +25,7 @@ pub(crate) fn outputs_of(name: &str, crash: impl Fn(Entry)) -> [Output; 2] {
         std::process::exit(0);
     }
     Entry::BOTH.map(|entry| {
-        Command::new(env::current_exe().expect("the test program"))
+        this_program()
             .args(["--exact", name, "--nocapture"])
             .env(CHILD, format!("{entry:?}"))
             .env_remove("RUST_BACKTRACE")
@@ -37,15 +39,6 @@ pub(crate) fn outputs_of(name: &str, crash: impl Fn(Entry)) -> [Output; 2] {
 pub(crate) fn assert_dies_silently(name: &str, signal: i32, crash: impl Fn(Entry)) {
     for output in outputs_of(name, crash) {
         assert_eq!(output.status.signal(), Some(signal), "{output:?}");
-        assert_eq!(String::from_utf8_lossy(&output.stderr), "", "{output:?}");
+        assert_eq!(standard_error(&output.stderr), "", "{output:?}");
     }
-}
-
-fn leave_no_core_dump() {
-    let none = libc::rlimit {
-        rlim_cur: 0,
-        rlim_max: 0,
-    };
-    // SAFETY: reads the structure.
-    unsafe { libc::setrlimit(libc::RLIMIT_CORE, &raw const none) };
 }

@@ -1,0 +1,43 @@
+//! riscv64.
+
+use core::arch::asm;
+
+use libc::{c_int, ucontext_t};
+
+/// The signals that integer instructions can raise: division has a result for
+/// every divisor (RISC-V ISA manual, M extension: all ones for a divisor of 0).
+pub const SIGNALS: &[c_int] = &[libc::SIGSEGV, libc::SIGBUS, libc::SIGILL];
+
+/// Faulting addresses are told to the byte (RISC-V privileged architecture:
+/// `stval`).
+pub const FAULTING_ADDRESS_ALIGN: usize = 1;
+
+/// Reads the word at `address`, which may be an address that faults.
+pub fn read(address: usize) {
+    // SAFETY: reads something that nobody writes to, or faults.
+    unsafe {
+        asm!(
+            ".option push",
+            ".option norvc",
+            "lw a0, 0(a0)",
+            ".option pop",
+            inout("a0") address => _,
+            options(nostack, readonly),
+        );
+    }
+}
+
+/// Runs an instruction that does not exist.
+pub fn illegal_instruction() {
+    // SAFETY: raises a signal, and changes nothing.
+    unsafe { asm!(".4byte 0", options(nostack, nomem)) };
+}
+
+/// Never called: no division raises a signal.
+pub(super) fn divide_by_zero() {}
+
+/// Makes the return from the handler of `signal` go on after the instruction
+/// of one of the functions above: each is four bytes long.
+pub fn skip(_signal: c_int, context: &mut ucontext_t) {
+    context.uc_mcontext.__gregs[libc::REG_PC] += 4;
+}
