@@ -99,6 +99,19 @@ impl VirtualAddress {
     pub const fn is_aligned_to(self, align: usize) -> bool {
         self.0.is_multiple_of(align)
     }
+
+    /// Whether the address is what its lower `bits` bits are if the highest of
+    /// them is taken for a sign: all bits above are copies of it.
+    #[inline]
+    #[cfg_attr(
+        target_arch = "s390x",
+        expect(dead_code, reason = "all addresses are canonical there")
+    )]
+    pub(crate) const fn is_sign_extended_from(self, bits: u32) -> bool {
+        let unused = usize::BITS - bits;
+        let extended = ((self.0 as isize) << unused) >> unused;
+        extended as usize == self.0
+    }
 }
 
 impl fmt::Display for VirtualAddress {

@@ -95,7 +95,7 @@ pub unsafe fn get_next_older_pc_from_fp(fp: VirtualAddress) -> VirtualAddress {
 /// without the bits that pointer authentication put there.
 #[inline]
 #[must_use]
-pub const fn return_address(word: usize) -> VirtualAddress {
+pub fn return_address(word: usize) -> VirtualAddress {
     isa::strip_return_address(word)
 }
 

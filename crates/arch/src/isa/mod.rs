@@ -17,6 +17,15 @@ cfg_if::cfg_if! {
     if #[cfg(target_arch = "x86_64")] {
         mod x86_64;
         pub use x86_64::*;
+    } else if #[cfg(target_arch = "aarch64")] {
+        mod aarch64;
+        pub use aarch64::*;
+    } else if #[cfg(target_arch = "riscv64")] {
+        mod riscv64;
+        pub use riscv64::*;
+    } else if #[cfg(target_arch = "s390x")] {
+        mod s390x;
+        pub use s390x::*;
     } else {
         compile_error!("trapline-arch has no file for this instruction set in src/isa");
     }

@@ -32,7 +32,7 @@ pub const NEXT_OLDER_SP_FROM_FP_OFFSET: usize = 16;
 
 /// There is no pointer authentication on this instruction set.
 #[inline]
-pub(crate) const fn strip_return_address(word: usize) -> VirtualAddress {
+pub(crate) fn strip_return_address(word: usize) -> VirtualAddress {
     VirtualAddress::new(word)
 }
 
@@ -45,8 +45,7 @@ pub(crate) const fn strip_return_address(word: usize) -> VirtualAddress {
 #[inline]
 #[must_use]
 pub const fn is_canonical(addr: VirtualAddress) -> bool {
-    let extended = ((addr.get() as isize) << 7) >> 7;
-    extended as usize == addr.get()
+    addr.is_sign_extended_from(57)
 }
 
 /// Calls `body(buf, data)` with a saved context and returns what it returns,
