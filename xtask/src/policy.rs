@@ -85,10 +85,15 @@ pub(crate) const COMPILERS: &[&str] = &[
 ];
 
 /// Bare-metal targets that the `no_std` crates are checked for when the toolchain has them.
-pub(crate) const BARE_METAL_TARGETS: &[&str] = &["x86_64-unknown-none"];
+pub(crate) const BARE_METAL_TARGETS: &[&str] = &[
+    "x86_64-unknown-none",
+    "aarch64-unknown-none",
+    "riscv64gc-unknown-none-elf",
+];
 
-/// The features that say where a CPU's own data lies: bare metal can't do without one of them.
-pub(crate) const BARE_METAL_FEATURES: &str = "trapline-cpu-local/single-cpu";
+/// The feature that the no-std probe needs: it is a process, which may not write
+/// the register by which a kernel finds a CPU's own data.
+pub(crate) const PROBE_FEATURES: &str = "trapline-cpu-local/custom-base";
 
 /// Everything up to the facade.
 const CORE: &[&str] = &[
@@ -132,6 +137,7 @@ pub(crate) const CRATES: &[CratePolicy] = &[
         name: "trapline-cpu-local",
         layer: Layer::Mechanisms,
         may_use: &["trapline-arch"],
+        handler_modules: &["src/bare_metal/per_cpu/base"],
         ..DEFAULT
     },
     CratePolicy {

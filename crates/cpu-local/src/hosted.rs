@@ -43,8 +43,8 @@ macro_rules! __cpu_local_const {
     ($(#[$attr:meta])* $vis:vis $name:ident, $t:ty, $init:block) => {
         $(#[$attr])*
         $vis const $name: $crate::CpuLocal<$t> = {
-            $crate::macro_support::thread_local! { static COPY: $t = const $init; }
-            $crate::CpuLocal::new(&COPY)
+            $crate::macro_support::thread_local! { static __TRAPLINE_COPY: $t = const $init; }
+            $crate::CpuLocal::new(&__TRAPLINE_COPY)
         };
     };
 }
@@ -55,8 +55,8 @@ macro_rules! __cpu_local_lazy {
     ($(#[$attr:meta])* $vis:vis $name:ident, $t:ty, $init:expr) => {
         $(#[$attr])*
         $vis const $name: $crate::CpuLocal<$t> = {
-            $crate::macro_support::thread_local! { static COPY: $t = $init; }
-            $crate::CpuLocal::new(&COPY)
+            $crate::macro_support::thread_local! { static __TRAPLINE_COPY: $t = $init; }
+            $crate::CpuLocal::new(&__TRAPLINE_COPY)
         };
     };
 }

@@ -44,25 +44,99 @@
 //!
 //! # Bare metal
 //!
-//! With feature `single-cpu`, a bare-metal image keeps one copy for its only
-//! CPU.
+//! Every CPU has an *area* of memory with a copy of each static, and finds it by
+//! a register:
+//!
+//! | | base register | an access |
+//! | --- | --- | --- |
+//! | x86_64 | IA32_GS_BASE | 2 instructions, one of them a load |
+//! | aarch64 | TPIDR_EL1 (TPIDR_EL2 with feature `tpidr-el2`) | 5, one a load |
+//! | riscv64 | `tp` | 4, one a load |
+//! | any, with feature `custom-base` | the embedder's function | a call |
+//! | any, with feature `single-cpu` | none: the image uses one CPU | the static itself |
+//!
+//! The first values lie in the section `.trapline.cpu_local`, the template. A
+//! kernel does three things:
+//!
+//! 1. It has [`LINKER_FRAGMENT`] in its linker script.
+//! 2. For each CPU it allocates an area as `area_layout()` says.
+//! 3. Each CPU calls `init_cpu(area)` before anything on it uses a CPU-local.
+//!
+//! If several features are on (cargo unites what the crates of an image ask
+//! for), `custom-base` wins over `single-cpu`, and both over the register.
+//! The functions exist in all cases.
+//!
+//! ## The linker script
+//!
+//! The fragment is the file `cpu_local.ld` of this package. A build script that
+//! has this crate in its `[build-dependencies]` as well can put it where the
+//! linker looks for it:
+//!
+//! ```no_run
+//! let out = std::path::PathBuf::from(std::env::var_os("OUT_DIR").unwrap());
+//! std::fs::write(out.join("cpu_local.ld"), trapline_cpu_local::LINKER_FRAGMENT).unwrap();
+//! println!("cargo::rustc-link-search={}", out.display());
+//! ```
+//!
+//! ```text
+//! SECTIONS
+//! {
+//!     …
+//!     .data : { *(.data .data.*) }
+//!     INCLUDE cpu_local.ld
+//!     .bss : { *(.bss .bss.*) }
+//! }
+//! ```
+//!
+//! It can as well be pasted. GNU ld and LLD take it, with and without
+//! `--gc-sections`, for images at a fixed address and position-independent
+//! ones.
+//!
+//! ## What a bare-metal image promises
+//!
+//! CPU-locals are used by safe code, which relies on the kernel that it is a part
+//! of. Linking this crate into a bare-metal image is the promise that
+//!
+//! * no CPU uses a CPU-local before `init_cpu` has returned on it. The startup
+//!   code of a CPU sets the base register to 0, if `is_cpu_ready()` is to tell
+//!   early code (a panic handler) the truth; with 0 in the register and the
+//!   page at address 0 unmapped, an access that comes too early faults;
+//! * the base register keeps its value while the kernel runs. Where less
+//!   privileged code may change it, each way into the kernel puts it back before
+//!   Rust code runs: on x86_64 by `swapgs` where the interrupted code was user
+//!   code (and no kernel code loads a selector into `gs`, which clears the base);
+//!   on riscv64 by loading `tp` from what `sscratch` points to; aarch64 has a
+//!   register that less privileged code cannot write;
+//! * code is not moved to another CPU between reading the base and the last use
+//!   of what it found: inside of [`CpuLocal::with`] and the functions that call it.
+//!   A kernel that preempts its own threads keeps them on their CPU there. Guest
+//!   code uses no CPU-locals: where it is interrupted makes no difference;
+//! * the CPUs' areas stay where they are. A CPU that was switched off and comes
+//!   back may have its area again with all its copies: the kernel sets the base
+//!   register itself, which holds the area's address.
 #![no_std]
 
+/// Alignment of an area, in bytes, and the largest that a CPU-local may have.
+///
+/// Two cache lines of 64 bytes, which x86_64 CPUs fetch in pairs, or one of 128
+/// bytes, which some aarch64 CPUs have: no CPU's writes slow down its neighbour.
+pub const AREA_ALIGN: usize = 128;
+
+/// The part of a linker script that a bare-metal image with more than one CPU
+/// needs: the contents of the file `cpu_local.ld` of this package.
+pub const LINKER_FRAGMENT: &str = include_str!("../cpu_local.ld");
+
 cfg_if::cfg_if! {
-    if #[cfg(not(target_os = "none"))] {
+    if #[cfg(target_os = "none")] {
+        mod bare_metal;
+        pub use bare_metal::{CpuLocal, area_layout, init_cpu, is_cpu_ready};
+        #[doc(hidden)]
+        pub use bare_metal::macro_support;
+    } else {
         mod hosted;
         pub use hosted::CpuLocal;
         #[doc(hidden)]
         pub use hosted::macro_support;
-    } else if #[cfg(feature = "single-cpu")] {
-        mod single_cpu;
-        pub use single_cpu::CpuLocal;
-        #[doc(hidden)]
-        pub use single_cpu::macro_support;
-    } else {
-        compile_error!(
-            "trapline-cpu-local on bare metal needs to know where a CPU's copy is: enable feature `single-cpu` for images that use one CPU only"
-        );
     }
 }
 

@@ -1,14 +1,21 @@
 //! The bare-metal copy for images with one CPU, compiled into this hosted test
 //! (with one thread for each static).
 
-#[path = "../src/single_cpu.rs"]
-#[expect(unreachable_pub, reason = "public in the crate, private here")]
+#![expect(unreachable_pub, reason = "public in the crate, private here")]
+
+#[path = "../src/bare_metal/lazy.rs"]
+mod lazy;
+#[path = "../src/bare_metal/single_cpu.rs"]
 mod single_cpu;
+#[path = "../src/bare_metal/statics.rs"]
+mod statics;
 
 use std::cell::{Cell, RefCell};
 use std::panic::catch_unwind;
 
-use single_cpu::{CpuLocal, macro_support};
+pub use single_cpu::Slot;
+use single_cpu::{area_layout, init_cpu, is_cpu_ready};
+use statics::{CpuLocal, macro_support};
 
 __cpu_local_const!(EARLY, Cell<usize>, { Cell::new(1) });
 __cpu_local_lazy!(LATE, RefCell<Vec<usize>>, vec![initialise()].into());
@@ -44,4 +51,15 @@ fn an_initialiser_that_asks_for_its_own_static_panics() {
         let message = payload.downcast_ref::<&str>().unwrap();
         assert!(message.contains("asks for itself"), "{message}");
     }
+}
+
+#[test]
+fn the_only_cpu_is_ready_from_the_start_and_needs_no_area() {
+    assert!(is_cpu_ready());
+    assert_eq!(area_layout().size(), 0);
+    // SAFETY: there is nothing to promise.
+    unsafe { init_cpu(std::ptr::null_mut()) };
+    EARLY.with(|cell| cell.set(3));
+    assert!(is_cpu_ready());
+    EARLY.with(|cell| assert_eq!(cell.get(), 3));
 }

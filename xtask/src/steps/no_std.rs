@@ -3,6 +3,7 @@
 //! * On x86_64 Linux: `xtask/no-std-probe` is built with all of them and run, a
 //!   static program without libc. Two copies of the panic handler would meet if
 //!   `std` came in by any way, and the linker would miss symbols.
+//!   CPU-locals have the section that the crate's linker script makes.
 //! * For each bare-metal target that the toolchain has: `cargo check`.
 
 use std::fmt::Write as _;
@@ -12,7 +13,7 @@ use anyhow::{Context as _, Result};
 use xshell::cmd;
 
 use crate::context::Context;
-use crate::policy::{self, BARE_METAL_FEATURES, BARE_METAL_TARGETS};
+use crate::policy::{self, BARE_METAL_TARGETS, PROBE_FEATURES};
 use crate::step::{Group, Report, Step};
 
 pub(crate) const NO_STD: Step = Step {
@@ -84,7 +85,9 @@ fn run_probe(context: &Context) -> Result<()> {
             "-Clink-arg=-nostdlib",
             "-Clink-arg=-nostartfiles",
             "-Clink-arg=-static",
+            "-Clink-arg=-Wl,-Tcpu_locals.ld",
         ])
+        .arg(format!("-Clink-arg=-L{}", dir.display()))
         .run()?;
     let program = dir
         .join("target")
@@ -108,7 +111,7 @@ fn write_probe(context: &Context, dir: &Path) -> Result<()> {
             .workspace
             .package(name)
             .with_context(|| format!("{name} is no crate here"))?;
-        let features: &[&str] = match BARE_METAL_FEATURES.split_once('/') {
+        let features: &[&str] = match PROBE_FEATURES.split_once('/') {
             Some((krate, feature)) if krate == name => &[feature],
             _ => &[],
         };
@@ -123,8 +126,12 @@ fn write_probe(context: &Context, dir: &Path) -> Result<()> {
     let source = source.parent().expect("a file in a folder");
     shell.write_file(dir.join("Cargo.toml"), manifest)?;
     shell.write_file(dir.join("src/crates.rs"), crates)?;
-    shell.copy_file(source.join("main.rs"), dir.join("src/main.rs"))?;
-    shell.copy_file(source.join("machine.rs"), dir.join("src/machine.rs"))?;
+    for file in ["main.rs", "cpus.rs", "machine.rs"] {
+        shell.copy_file(source.join(file), dir.join("src").join(file))?;
+    }
+    let cpu_local = context.root().join("crates/cpu-local/cpu_local.ld");
+    shell.copy_file(cpu_local, dir.join("cpu_local.ld"))?;
+    shell.copy_file(source.join("cpu_locals.ld"), dir.join("cpu_locals.ld"))?;
     shell.copy_file(context.root().join("Cargo.lock"), dir.join("Cargo.lock"))?;
     Ok(())
 }
@@ -143,13 +150,7 @@ fn check_bare_metal(context: &Context, target: &str) -> Result<()> {
     let packages = no_std_crates().flat_map(|name| ["--package", name]);
     context
         .cargo()
-        .args([
-            "check",
-            "--quiet",
-            "--no-default-features",
-            "--features",
-            BARE_METAL_FEATURES,
-        ])
+        .args(["check", "--quiet", "--no-default-features"])
         .args(["--target", target])
         .args(packages)
         .run()?;
