@@ -27,7 +27,7 @@ fn leads_outside(target: &str) -> bool {
 }
 
 /// `target` as seen from `folder`, `.` and `..` worked out.
-fn resolve(folder: &str, target: &str) -> String {
+pub(super) fn resolve(folder: &str, target: &str) -> String {
     let path = target.split('#').next().unwrap_or(target);
     let mut parts: Vec<&str> = Vec::new();
     for part in folder.split('/').chain(path.split('/')) {

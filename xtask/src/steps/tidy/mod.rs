@@ -3,6 +3,7 @@
 mod demo;
 mod dependencies;
 mod links;
+mod quotes;
 
 use std::fs;
 
@@ -15,7 +16,7 @@ use crate::step::{Group, Report, Step};
 
 pub(crate) const TIDY: Step = Step {
     name: "tidy",
-    about: "no stubs, no machine's paths, no dead links, every dependency explained",
+    about: "no stubs, no machine's paths, no dead links, quotations as quoted, every dependency explained",
     group: Group::Lint,
     run,
 };
@@ -52,6 +53,7 @@ fn run(context: &Context) -> Result<Report> {
             problems.extend(file_problems(file, &text));
             if file.ends_with(".md") {
                 problems.extend(links::dead_links(file, &text, &files));
+                problems.extend(quotes::problems(context.root(), file, &text));
             }
         }
     }
