@@ -244,3 +244,6 @@ pub(crate) unsafe extern "C" fn detour_entry() -> ! {
         ".cfi_endproc",
     )
 }
+
+#[cfg(test)]
+pub(crate) mod registers;

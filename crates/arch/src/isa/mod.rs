@@ -12,6 +12,7 @@
 //! | `resume_jump` | loads a `Resume` and goes there |
 //! | `detour_stack_pointer` | where a detour's stack starts, below a frame |
 //! | `detour_entry` | where a detour starts |
+//! | `registers` | for tests: sets, ruins and reads what a callee keeps |
 
 cfg_if::cfg_if! {
     if #[cfg(target_arch = "x86_64")] {
@@ -30,3 +31,6 @@ cfg_if::cfg_if! {
         compile_error!("trapline-arch has no file for this instruction set in src/isa");
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -215,3 +215,6 @@ pub(crate) unsafe extern "C" fn detour_entry() -> ! {
         save_area = const SAVE_AREA,
     )
 }
+
+#[cfg(test)]
+pub(crate) mod registers;

@@ -182,4 +182,4 @@ pub(crate) unsafe extern "C" fn detour_entry() -> ! {
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod registers;

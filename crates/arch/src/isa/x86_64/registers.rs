@@ -1,5 +1,4 @@
-//! What the assembly promises about registers: set to patterns before, ruined
-//! inside, compared after.
+//! The registers that a callee keeps, for `isa::tests`.
 
 extern crate std;
 
@@ -9,13 +8,15 @@ use core::ptr;
 
 use super::call_with_setjmp_raw;
 use crate::jump::{JmpBuf, SetjmpBody};
-use crate::longjmp;
+
+/// What a call puts on the stack (psABI 3.2.2).
+pub(crate) const RETURN_ADDRESS_BYTES: usize = 8;
 
 /// The state that a function keeps for its caller (psABI 3.2.1), and the
 /// direction flag, which is clear whenever a function is called or returns.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 #[repr(C)]
-struct Kept {
+pub(crate) struct Kept {
     rbx: u64,
     rbp: u64,
     r12: u64,
@@ -35,7 +36,7 @@ const DIRECTION_FLAG: u64 = 1 << 10;
 const MXCSR_CONTROL: u32 = 0xffc0;
 
 /// Everything masked, rounding towards zero, flushing denormals.
-const PATTERNS: Kept = Kept {
+pub(crate) const PATTERNS: Kept = Kept {
     rbx: 0xb0b0_b0b0_0000_0001,
     rbp: 0xb0b0_b0b0_0000_0002,
     r12: 0xb0b0_b0b0_0000_0003,
@@ -49,10 +50,35 @@ const PATTERNS: Kept = Kept {
     x87_control: 0x0a7f,
 };
 
-/// Loads the registers from `kept`, calls `call_with_setjmp_raw(data, body)`,
-/// writes the registers back to `kept`, and returns the value.
+impl Kept {
+    /// Without the bits that a callee may change.
+    pub(crate) fn without_status(self) -> Self {
+        Self {
+            rflags: self.rflags & DIRECTION_FLAG,
+            mxcsr: self.mxcsr & MXCSR_CONTROL,
+            ..self
+        }
+    }
+
+    /// The registers, with the settings of the patterns.
+    pub(crate) fn without_settings(self) -> Self {
+        Self {
+            mxcsr: PATTERNS.mxcsr,
+            x87_control: PATTERNS.x87_control,
+            ..self.without_status()
+        }
+    }
+}
+
+/// Loads the registers from `kept`, calls `call(data, body)`, writes the
+/// registers back to `kept`, and returns the value.
 #[unsafe(naked)]
-unsafe extern "C" fn with_registers(kept: *mut Kept, data: *mut u8, body: SetjmpBody) -> i32 {
+pub(crate) unsafe extern "C" fn with_registers(
+    kept: *mut Kept,
+    data: *mut u8,
+    body: SetjmpBody,
+    call: unsafe extern "C-unwind" fn(*mut u8, SetjmpBody) -> i32,
+) -> i32 {
     naked_asm!(
         "push rbp",
         "push rbx",
@@ -77,7 +103,7 @@ unsafe extern "C" fn with_registers(kept: *mut Kept, data: *mut u8, body: Setjmp
         "mov [rsp + 16], rsp",
         "mov rdi, rsi",
         "mov rsi, rdx",
-        "call {call}",
+        "call rcx",
         // Only registers that a callee may ruin are used until all is stored.
         "mov rdi, [rsp + 8]",
         "mov [rdi + {rbx}], rbx",
@@ -105,7 +131,6 @@ unsafe extern "C" fn with_registers(kept: *mut Kept, data: *mut u8, body: Setjmp
         "pop rbx",
         "pop rbp",
         "ret",
-        call = sym call_with_setjmp_raw,
         rbx = const offset_of!(Kept, rbx),
         rbp = const offset_of!(Kept, rbp),
         r12 = const offset_of!(Kept, r12),
@@ -120,12 +145,18 @@ unsafe extern "C" fn with_registers(kept: *mut Kept, data: *mut u8, body: Setjmp
 }
 
 /// A body that ruins everything a callee must keep, as compiled code in the
-/// middle of something has, and leaves by `longjmp`.
+/// middle of something has, and calls `data` with the context, which does not
+/// return. Its own frame can be unwound: the frame pointer, which the frames
+/// further out are found by, is on record.
 #[unsafe(naked)]
-unsafe extern "C-unwind" fn ruin_and_jump(buf: JmpBuf, data: *mut u8) -> i32 {
+pub(crate) unsafe extern "C-unwind" fn ruin_and_call(buf: JmpBuf, data: *mut u8) -> i32 {
     naked_asm!(
-        // A misshapen stack, too: the jump must not count on where it starts.
-        "sub rsp, 4104",
+        ".cfi_startproc",
+        "push rbp",
+        ".cfi_def_cfa_offset 16",
+        ".cfi_offset rbp, -16",
+        "sub rsp, 4096",
+        ".cfi_def_cfa_offset 4112",
         "mov rbx, -1",
         "mov rbp, -1",
         "mov r12, -1",
@@ -137,16 +168,16 @@ unsafe extern "C-unwind" fn ruin_and_jump(buf: JmpBuf, data: *mut u8) -> i32 {
         "ldmxcsr dword ptr [rsp]",
         "mov word ptr [rsp], 0x067f",
         "fldcw word ptr [rsp]",
-        "call {jump}",
+        "call rsi",
         "ud2",
-        jump = sym jump_back,
+        ".cfi_endproc",
     )
 }
 
-extern "C" fn jump_back(buf: JmpBuf) -> ! {
-    // SAFETY: `with_registers` is in the call that made the context; nothing in
-    // between has a destructor.
-    unsafe { longjmp(buf, 77) }
+/// A body that stores the stack pointer that it was called with at `data`.
+#[unsafe(naked)]
+pub(crate) unsafe extern "C-unwind" fn store_stack_pointer(buf: JmpBuf, data: *mut u8) -> i32 {
+    naked_asm!("mov [rsi], rsp", "mov eax, 79", "ret")
 }
 
 /// A body that goes to the landing point with the direction flag set, as an
@@ -166,56 +197,18 @@ unsafe extern "C-unwind" fn go_back_with_direction_flag(buf: JmpBuf, data: *mut 
     )
 }
 
-/// A body that returns the stack pointer that it was called with, in full.
-#[unsafe(naked)]
-unsafe extern "C-unwind" fn store_stack_pointer(buf: JmpBuf, data: *mut u8) -> i32 {
-    naked_asm!("mov [rsi], rsp", "mov eax, 79", "ret")
-}
-
-fn check(after: Kept) {
-    assert_eq!(after.rflags & DIRECTION_FLAG, 0, "direction flag");
-    let after = Kept {
-        rflags: 0,
-        mxcsr: after.mxcsr & MXCSR_CONTROL,
-        ..after
-    };
-    assert_eq!(after, PATTERNS);
-}
-
-#[test]
-fn a_jump_brings_back_every_register_that_a_callee_keeps() {
-    let mut kept = PATTERNS;
-    // SAFETY: `kept` is alive; the body jumps back to the context it is given.
-    let value = unsafe { with_registers(&mut kept, ptr::null_mut(), ruin_and_jump) };
-    assert_eq!(value, 77);
-    check(kept);
-}
-
-#[test]
-fn a_return_keeps_every_register_that_a_callee_keeps() {
-    let mut kept = PATTERNS;
-    let mut sp = 0_usize;
-    // SAFETY: `kept` is alive; the body stores a word at `data`.
-    let value = unsafe { with_registers(&mut kept, (&raw mut sp).cast(), store_stack_pointer) };
-    assert_eq!(value, 79);
-    check(kept);
-}
-
 #[test]
 fn the_direction_flag_is_clear_after_a_jump() {
     let mut kept = PATTERNS;
     // SAFETY: `kept` is alive; the body goes to the context it is given.
-    let value = unsafe { with_registers(&mut kept, ptr::null_mut(), go_back_with_direction_flag) };
+    let value = unsafe {
+        with_registers(
+            &mut kept,
+            ptr::null_mut(),
+            go_back_with_direction_flag,
+            call_with_setjmp_raw,
+        )
+    };
     assert_eq!(value, 78);
-    check(kept);
-}
-
-#[test]
-fn the_body_is_called_on_an_aligned_stack() {
-    let mut sp = 0_usize;
-    // SAFETY: the body stores a word at `data`.
-    let value = unsafe { call_with_setjmp_raw((&raw mut sp).cast(), store_stack_pointer) };
-    assert_eq!(value, 79);
-    // psABI 3.2.2: aligned before the return address was pushed.
-    assert_eq!((sp + 8) % 16, 0);
+    assert_eq!(kept.without_status(), PATTERNS);
 }
