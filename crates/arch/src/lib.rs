@@ -66,7 +66,7 @@ mod isa;
 mod jump;
 
 pub use address::VirtualAddress;
-pub use isa::{NEXT_OLDER_FP_FROM_FP_OFFSET, NEXT_OLDER_SP_FROM_FP_OFFSET, is_canonical};
+pub use isa::{FP_ALIGN, NEXT_OLDER_FP_FROM_FP_OFFSET, NEXT_OLDER_SP_FROM_FP_OFFSET, is_canonical};
 pub use jump::{JmpBuf, JmpBufStruct, LandingPoint, Resume, call_with_setjmp, detour, longjmp};
 
 /// The return address in the frame record at `fp`: the address in the caller
@@ -106,7 +106,7 @@ pub const NEXT_OLDER_PC_FROM_FP_OFFSET: usize = isa::NEXT_OLDER_PC_FROM_FP_OFFSE
 #[inline]
 #[must_use]
 pub const fn is_fp_aligned(fp: VirtualAddress) -> bool {
-    fp.is_aligned_to(isa::FP_ALIGN)
+    fp.is_aligned_to(FP_ALIGN)
 }
 
 /// Panics unless `fp` has the alignment that the ABI gives to frame pointers
@@ -122,7 +122,7 @@ pub fn assert_fp_is_aligned(fp: VirtualAddress) {
     assert!(
         is_fp_aligned(fp),
         "frame pointer {fp} is not aligned to {} bytes",
-        isa::FP_ALIGN
+        FP_ALIGN
     );
 }
 

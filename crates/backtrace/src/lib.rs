@@ -1,7 +1,8 @@
 //! The frame-pointer walk over the stack of compiled code.
 //!
 //! Compiled code keeps frame records: two words, the caller's frame pointer and
-//! the return address, linked from frame to frame. A stack on which host and
+//! the return address, linked from frame to frame (on s390x, which has no frame
+//! pointer, the back chain). A stack on which host and
 //! guest call each other is a row of *runs*: contiguous guest frames, from the
 //! point where the guest was left (a host call, or a trap) out to the entry
 //! trampoline that was called to get in. Between the runs lie host frames,
@@ -37,11 +38,20 @@
 //!
 //! ```
 //! use core::ops::ControlFlow;
-//! use trapline_arch::VirtualAddress;
+//! use trapline_arch::{
+//!     NEXT_OLDER_FP_FROM_FP_OFFSET, NEXT_OLDER_PC_FROM_FP_OFFSET, VirtualAddress,
+//! };
 //! use trapline_backtrace::{ReadStack, Run, WalkEnd, walk_with};
 //!
 //! /// A stack image that starts at address 0x1000.
-//! struct Image([usize; 6]);
+//! struct Image([usize; 64]);
+//!
+//! impl Image {
+//!     fn put_frame_record(&mut self, fp: usize, older_fp: usize, older_pc: usize) {
+//!         self.0[(fp + NEXT_OLDER_FP_FROM_FP_OFFSET - 0x1000) / 8] = older_fp;
+//!         self.0[(fp + NEXT_OLDER_PC_FROM_FP_OFFSET - 0x1000) / 8] = older_pc;
+//!     }
+//! }
 //!
 //! // SAFETY: reads nothing but its own memory.
 //! unsafe impl ReadStack for Image {
@@ -50,13 +60,15 @@
 //!     }
 //! }
 //!
-//! // Two guest frames at 0x1000 and 0x1010, entered from a frame at 0x1020.
-//! let image = Image([0x1010, 0xaaaa, 0x1020, 0xbbbb, 0, 0]);
+//! // Two guest frames at 0x1000 and 0x1080, entered from a frame at 0x1100.
+//! let mut image = Image([0; 64]);
+//! image.put_frame_record(0x1000, 0x1080, 0xaaaa);
+//! image.put_frame_record(0x1080, 0x1100, 0xbbbb);
 //! let run = Run {
 //!     pc: VirtualAddress::new(0x9999),
 //!     fp: VirtualAddress::new(0x1000),
-//!     entry_fp: VirtualAddress::new(0x1020),
-//!     stack: VirtualAddress::new(0x1000)..VirtualAddress::new(0x1030),
+//!     entry_fp: VirtualAddress::new(0x1100),
+//!     stack: VirtualAddress::new(0x1000)..VirtualAddress::new(0x1200),
 //! };
 //! let mut pcs = Vec::new();
 //! // SAFETY: the image covers the range of the run.

@@ -2,15 +2,24 @@
 #![cfg(feature = "alloc")]
 
 use proptest::prelude::*;
-use trapline_arch::VirtualAddress;
+use trapline_arch::{NEXT_OLDER_FP_FROM_FP_OFFSET, NEXT_OLDER_PC_FROM_FP_OFFSET, VirtualAddress};
 use trapline_backtrace::{BrokenFrame, Frame, RawBacktrace, Run, WalkEnd};
 
 /// Frame records, one after the other; the last one is the entry frame's.
 #[derive(Clone, Copy)]
 #[repr(C, align(16))]
-struct Record {
-    older_fp: usize,
-    older_pc: usize,
+struct Record([usize; NEXT_OLDER_PC_FROM_FP_OFFSET / WORD + 1]);
+
+const WORD: usize = size_of::<usize>();
+
+impl Record {
+    fn older_fp(&mut self) -> &mut usize {
+        &mut self.0[NEXT_OLDER_FP_FROM_FP_OFFSET / WORD]
+    }
+
+    fn older_pc(&mut self) -> &mut usize {
+        &mut self.0[NEXT_OLDER_PC_FROM_FP_OFFSET / WORD]
+    }
 }
 
 /// As many guest frames as asked for, linked, in memory of their own.
@@ -18,15 +27,12 @@ struct Chain(Box<[Record]>);
 
 impl Chain {
     fn new(frames: usize) -> Self {
-        let empty = Record {
-            older_fp: 0,
-            older_pc: 0,
-        };
+        let empty = Record([0; _]);
         let mut records = vec![empty; frames + 1].into_boxed_slice();
         let base = VirtualAddress::from_ptr(records.as_ptr()).get();
         for (i, record) in records[..frames].iter_mut().enumerate() {
-            record.older_fp = base + (i + 1) * size_of::<Record>();
-            record.older_pc = pc_of(i + 1);
+            *record.older_fp() = base + (i + 1) * size_of::<Record>();
+            *record.older_pc() = pc_of(i + 1);
         }
         Self(records)
     }
@@ -95,13 +101,13 @@ fn runs_are_put_together_innermost_first() {
 #[test]
 fn a_backtrace_that_broke_off_keeps_what_was_found_and_says_so() {
     let mut chain = Chain::new(5);
-    chain.0[2].older_fp += 8;
+    *chain.0[2].older_fp() += 4;
     let backtrace = chain.capture(usize::MAX);
     assert_eq!(backtrace.len(), 3);
     let WalkEnd::Broken { fp, why } = backtrace.end() else {
         panic!("{:?}", backtrace.end());
     };
-    assert_eq!(fp.get(), chain.0[2].older_fp);
+    assert_eq!(fp.get(), *chain.0[2].older_fp());
     assert_eq!(why, BrokenFrame::Misaligned);
 }
 

@@ -23,9 +23,11 @@ use core::arch::{asm, naked_asm};
 use crate::VirtualAddress;
 use crate::jump::{JmpBufStruct, Resume, SetjmpBody};
 
+/// Alignment of a frame pointer in bytes.
+///
 /// AAPCS64, "The Stack": the stack pointer is a multiple of 16 wherever memory
 /// is accessed through it, and records are pushed as pairs.
-pub(crate) const FP_ALIGN: usize = 16;
+pub const FP_ALIGN: usize = 16;
 
 /// AAPCS64, "The Frame Pointer": the return address is the record's higher word.
 pub(crate) const NEXT_OLDER_PC_FROM_FP_OFFSET: usize = 8;

@@ -28,9 +28,11 @@ use core::arch::naked_asm;
 use crate::VirtualAddress;
 use crate::jump::{JmpBufStruct, Resume, SetjmpBody};
 
+/// Alignment of a frame pointer in bytes.
+///
 /// psABI, "Integer Calling Convention": the stack pointer is a multiple of 16 on
 /// entry to a function; the record's two words keep it so.
-pub(crate) const FP_ALIGN: usize = 16;
+pub const FP_ALIGN: usize = 16;
 
 /// The return address lies above the saved `s0`.
 pub(crate) const NEXT_OLDER_PC_FROM_FP_OFFSET: usize = 8;

@@ -29,8 +29,10 @@ use core::arch::naked_asm;
 use crate::VirtualAddress;
 use crate::jump::{JmpBufStruct, Resume, SetjmpBody};
 
+/// Alignment of a frame pointer in bytes.
+///
 /// ELF ABI, "Stack Frame Layout": the stack pointer is a multiple of 8.
-pub(crate) const FP_ALIGN: usize = 8;
+pub const FP_ALIGN: usize = 8;
 
 /// ELF ABI, "Stack Frame Layout": the place of `r14` in the register save area.
 pub(crate) const NEXT_OLDER_PC_FROM_FP_OFFSET: usize = 14 * 8;

@@ -14,9 +14,11 @@ use core::arch::naked_asm;
 use crate::VirtualAddress;
 use crate::jump::{JmpBufStruct, Resume, SetjmpBody};
 
+/// Alignment of a frame pointer in bytes.
+///
 /// psABI 3.2.2: the stack is 16-byte aligned before a call; the return address
 /// and the saved `rbp` below it bring `rbp` back to that alignment.
-pub(crate) const FP_ALIGN: usize = 16;
+pub const FP_ALIGN: usize = 16;
 
 /// psABI 3.2.2, figure 3.3: the return address lies above the saved `rbp`.
 pub(crate) const NEXT_OLDER_PC_FROM_FP_OFFSET: usize = 8;
