@@ -20,8 +20,12 @@
 //! stable compiler tells: `target_feature = "d"` is only visible to unstable
 //! ones. They all tell of `zicsr` (the instructions that reach `fcsr`), which
 //! floating point implies and the targets without floating point, `riscv64imac`
-//! among them, leave out. Where `zicsr` is on and `D` is not, the assembler
-//! refuses the instructions below: nothing is left out silently.
+//! among them, leave out. (So code for a machine with `zicsr` and without `D`
+//! would stop at the first of the instructions below, loudly.)
+//!
+//! The assembler is told of `D` by `.option arch`, since optimising builds also
+//! look at the assembly for its symbols without the target's features
+//! (<https://github.com/rust-lang/rust/issues/80608>).
 
 use core::arch::naked_asm;
 
@@ -113,7 +117,9 @@ pub(crate) unsafe extern "C-unwind" fn call_with_setjmp_raw(
         ".cfi_offset s10, -96",
         ".cfi_offset s11, -104",
         #[cfg(target_feature = "zicsr")]
-        "fsd fs0, 128(sp)
+        ".option push
+         .option arch, +d
+         fsd fs0, 128(sp)
          fsd fs1, 120(sp)
          fsd fs2, 112(sp)
          fsd fs3, 104(sp)
@@ -138,7 +144,8 @@ pub(crate) unsafe extern "C-unwind" fn call_with_setjmp_raw(
          .cfi_offset fs10, -192
          .cfi_offset fs11, -200
          frrm t0
-         sd t0, 24(sp)",
+         sd t0, 24(sp)
+         .option pop",
         // The buffer is on this frame, so that saving is a few stores.
         "lla t0, 2f",
         "sd t0, {pc}(sp)",
@@ -156,8 +163,11 @@ pub(crate) unsafe extern "C-unwind" fn call_with_setjmp_raw(
         "2:",
         "sext.w a0, a0",
         #[cfg(target_feature = "zicsr")]
-        "ld t0, 24(sp)
-         fsrm t0",
+        ".option push
+         .option arch, +d
+         ld t0, 24(sp)
+         fsrm t0
+         .option pop",
         // One epilogue for both ways.
         "3:",
         "ld s1, 216(sp)",
@@ -172,7 +182,9 @@ pub(crate) unsafe extern "C-unwind" fn call_with_setjmp_raw(
         "ld s10, 144(sp)",
         "ld s11, 136(sp)",
         #[cfg(target_feature = "zicsr")]
-        "fld fs0, 128(sp)
+        ".option push
+         .option arch, +d
+         fld fs0, 128(sp)
          fld fs1, 120(sp)
          fld fs2, 112(sp)
          fld fs3, 104(sp)
@@ -183,7 +195,8 @@ pub(crate) unsafe extern "C-unwind" fn call_with_setjmp_raw(
          fld fs8, 64(sp)
          fld fs9, 56(sp)
          fld fs10, 48(sp)
-         fld fs11, 40(sp)",
+         fld fs11, 40(sp)
+         .option pop",
         ".cfi_def_cfa sp, 240",
         "ld s0, 224(sp)",
         "ld ra, 232(sp)",
