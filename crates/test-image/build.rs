@@ -36,7 +36,8 @@ fn main() {
         println!("cargo::rerun-if-changed={}", bundle.display());
     }
     let out = Path::new(&variable("OUT_DIR")).join("bundles.s");
-    fs::write(&out, assembly(&bundles)).unwrap_or_else(|error| panic!("{}: {error}", out.display()));
+    fs::write(&out, assembly(&bundles))
+        .unwrap_or_else(|error| panic!("{}: {error}", out.display()));
 }
 
 /// The bundles as data, and a table of where each starts and ends. (The

@@ -256,6 +256,15 @@ pub(crate) const CRATES: &[CratePolicy] = &[
         builds_compiler: true,
         ..DEFAULT
     },
+    CratePolicy {
+        name: "trapline-test-image",
+        layer: Layer::Top,
+        may_use: BELOW_PROGRAMS,
+        published: false,
+        no_std: false,
+        handler_modules: &["src/kernel/traps.rs"],
+        ..DEFAULT
+    },
 ];
 
 /// The row of the crate `name`.

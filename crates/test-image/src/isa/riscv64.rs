@@ -41,6 +41,7 @@ global_asm!(
     "li ra, 0",
     "tail {start}",
     // SBI: hart_start leads here, with the hart in a0 and a `SecondaryStart` in a1.
+    ".globl secondary_start",
     "secondary_start:",
     ".option push",
     ".option norelax",
@@ -394,8 +395,12 @@ unsafe extern "C" {
 // Where stvec leads, with interrupts off. In normal code sscratch holds the end
 // of this CPU's exception stack; in the handler that of the lower part of it,
 // for an exception of the handler itself.
+// (`.option arch`: see trapline-arch's file for this instruction set.)
 global_asm!(
+    ".option push",
+    ".option arch, +a, +d",
     ".balign 4",
+    ".globl trap_entry",
     "trap_entry:",
     "csrrw sp, sscratch, sp",
     "addi sp, sp, -{size}",
@@ -438,6 +443,7 @@ global_asm!(
     "addi sp, sp, {size}",
     "csrrw sp, sscratch, sp",
     "sret",
+    ".option pop",
     size = const size_of::<TrapFrame>(),
     nested = const NESTED_STACK,
     handle = sym crate::kernel::traps::handle,

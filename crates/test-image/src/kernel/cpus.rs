@@ -5,7 +5,6 @@ use core::cell::Cell;
 
 use trapline::cpu_local::cpu_local;
 
-use super::memory;
 use super::stack::Stack;
 use crate::isa;
 

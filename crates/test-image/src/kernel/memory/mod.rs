@@ -103,10 +103,11 @@ pub(crate) fn commit(start: usize, bytes: usize) -> Result<(), OutOfFrames> {
     let memory = &mut *memory();
     memory.frames.check(bytes)?;
     for page in (start..start + bytes).step_by(PAGE) {
-        let mapped = memory
-            .frames
-            .take()
-            .and_then(|frame| memory.tables.map(page, frame, Access::ReadWrite, &mut memory.frames));
+        let mapped = memory.frames.take().and_then(|frame| {
+            memory
+                .tables
+                .map(page, frame, Access::ReadWrite, &mut memory.frames)
+        });
         mapped.expect("asked above whether there are enough");
     }
     isa::after_mapping(start, bytes);
