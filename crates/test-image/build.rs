@@ -21,6 +21,13 @@ fn main() {
     println!("cargo::rerun-if-changed={}", scripts.display());
     println!("cargo::rustc-link-search={}", scripts.display());
     println!("cargo::rustc-link-arg-bins=-T{}", script.display());
+    // The scripts include this one, from the crate whose data it is for.
+    let out = PathBuf::from(variable("OUT_DIR"));
+    write(
+        &out.join("cpu_local.ld"),
+        trapline_cpu_local::LINKER_FRAGMENT,
+    );
+    println!("cargo::rustc-link-search={}", out.display());
 
     println!("cargo::rerun-if-env-changed={BUNDLES}");
     let bundles = env::var(BUNDLES).unwrap_or_default();
@@ -35,9 +42,7 @@ fn main() {
         );
         println!("cargo::rerun-if-changed={}", bundle.display());
     }
-    let out = Path::new(&variable("OUT_DIR")).join("bundles.s");
-    fs::write(&out, assembly(&bundles))
-        .unwrap_or_else(|error| panic!("{}: {error}", out.display()));
+    write(&out.join("bundles.s"), &assembly(&bundles));
 }
 
 /// The bundles as data, and a table of where each starts and ends. (The
@@ -55,6 +60,10 @@ fn assembly(bundles: &[PathBuf]) -> String {
     }
     table.push_str(".globl trapline_bundles_end\ntrapline_bundles_end:\n");
     text + &table
+}
+
+fn write(path: &Path, contents: &str) {
+    fs::write(path, contents).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
 }
 
 fn variable(name: &str) -> String {

@@ -36,6 +36,8 @@ global_asm!(
     "lla sp, __boot_stack_top",
     "li t0, {fs}",
     "csrs sstatus, t0",
+    // No CPU-locals yet.
+    "li tp, 0",
     // The end of the chain of frames.
     "li s0, 0",
     "li ra, 0",
@@ -61,6 +63,7 @@ global_asm!(
     "sfence.vma",
     "csrw satp, t0",
     "sfence.vma",
+    "li tp, 0",
     "li s0, 0",
     "li ra, 0",
     "jr t1",

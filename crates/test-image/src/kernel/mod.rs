@@ -6,6 +6,7 @@
 
 pub(crate) mod cpus;
 mod heap;
+pub(crate) mod jobs;
 pub(crate) mod memory;
 mod panic;
 pub(crate) mod platform;
