@@ -1,6 +1,6 @@
 //! However a guest is left, the chain of activations and the store's words are
 //! what they were before it was entered.
-#![cfg(all(target_arch = "x86_64", feature = "std"))]
+#![cfg(feature = "std")]
 
 mod support;
 

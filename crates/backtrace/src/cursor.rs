@@ -10,15 +10,12 @@ use trapline_arch::{
 
 use crate::Frame;
 
-/// Bytes of a frame record as far as it is read: up to the end of the higher of
-/// its two words, the caller's frame pointer and the return address. They lie
-/// side by side, but on s390x.
-const FRAME_RECORD_BYTES: usize = size_of::<usize>()
-    + if NEXT_OLDER_FP_FROM_FP_OFFSET > NEXT_OLDER_PC_FROM_FP_OFFSET {
-        NEXT_OLDER_FP_FROM_FP_OFFSET
-    } else {
-        NEXT_OLDER_PC_FROM_FP_OFFSET
-    };
+/// Bytes of a frame record as far as it is read: from the caller's frame pointer
+/// to the return address, which lie side by side, but on s390x.
+const FRAME_RECORD_BYTES: usize = NEXT_OLDER_PC_FROM_FP_OFFSET + size_of::<usize>();
+
+// Both words of the record are inside of what the range check covers.
+const _: () = assert!(NEXT_OLDER_FP_FROM_FP_OFFSET < NEXT_OLDER_PC_FROM_FP_OFFSET);
 
 /// A contiguous run of guest frames: from where the guest was left out to the
 /// entry trampoline.

@@ -1,7 +1,6 @@
 //! A fiber: a stack of its own that is switched to and from with the jumps of
 //! trapline-arch, on any thread.
 
-use core::arch::naked_asm;
 use core::cell::Cell;
 use core::ptr;
 use std::any::Any;
@@ -15,12 +14,14 @@ const FINISHED: i32 = 2;
 
 #[derive(Clone, Copy)]
 #[repr(align(16))]
-struct Block(#[expect(dead_code, reason = "stack space")] [usize; 2]);
+struct Block {
+    _space: [usize; 2],
+}
 
 type Body<'a> = Box<dyn FnOnce(&Inside) + 'a>;
 
 /// What both sides of the switch look at; never moves.
-struct Shared {
+pub(super) struct Shared {
     /// Where `run` waits.
     outside: Cell<JmpBuf>,
     /// Where the fiber waits; null before its first run.
@@ -57,7 +58,7 @@ impl Fiber {
         let body = unsafe { core::mem::transmute::<Body<'a>, Body<'static>>(body) };
         Self {
             // 256 KiB.
-            stack: vec![Block([0; 2]); 16 * 1024].into_boxed_slice(),
+            stack: vec![Block { _space: [0; 2] }; 16 * 1024].into_boxed_slice(),
             shared: Box::new(Shared {
                 outside: Cell::new(ptr::null()),
                 inside: Cell::new(ptr::null()),
@@ -85,7 +86,7 @@ impl Fiber {
             let inside = shared.inside.get();
             if inside.is_null() {
                 let start = Resume {
-                    pc: start as *const () as usize,
+                    pc: super::addr(super::fake_fiber_start),
                     sp: top.get(),
                     fp: 0,
                     payload: [VirtualAddress::from_ptr(shared).get(), 0],
@@ -134,21 +135,8 @@ impl Inside {
     }
 }
 
-/// The first function on the fiber's stack.
-#[unsafe(naked)]
-unsafe extern "C" fn start() -> ! {
-    naked_asm!(
-        ".cfi_startproc",
-        ".cfi_undefined rip",
-        "mov rdi, rax",
-        "call {main}",
-        "ud2",
-        ".cfi_endproc",
-        main = sym main,
-    )
-}
-
-extern "C" fn main(shared: &Shared) -> ! {
+/// Where a fiber starts, on its own stack.
+pub(super) extern "C" fn main(shared: &Shared) -> ! {
     {
         let body = shared.body.take().unwrap();
         let result = catch_unwind(AssertUnwindSafe(|| body(&Inside(shared))));

@@ -1,5 +1,4 @@
 //! A store and "compiled code" for it: guests without a compiler.
-#![cfg(target_arch = "x86_64")]
 #![expect(
     dead_code,
     unreachable_pub,
@@ -29,7 +28,15 @@ use trapline_code_registry::{CodeAddress, CodeObject, Registration, TrapKind, re
 // The guest's machine code.
 
 core::arch::global_asm!(
-    include_str!("guest.s"),
+    include_str!("guest/symbols.s"),
+    #[cfg(target_arch = "x86_64")]
+    include_str!("guest/x86_64.s"),
+    #[cfg(target_arch = "aarch64")]
+    include_str!("guest/aarch64.s"),
+    #[cfg(target_arch = "riscv64")]
+    include_str!("guest/riscv64.s"),
+    #[cfg(target_arch = "s390x")]
+    include_str!("guest/s390x.s"),
     exit_fp = const offset_of!(Words, exit_fp),
     exit_pc = const offset_of!(Words, exit_pc),
     entry_fp = const offset_of!(Words, entry_fp),
@@ -37,6 +44,7 @@ core::arch::global_asm!(
     entry_trap_handler = const offset_of!(Words, entry_trap_handler),
     raise = sym raise,
     fault = sym fault,
+    fiber_main = sym fiber::main,
 );
 
 unsafe extern "C" {
@@ -54,6 +62,7 @@ unsafe extern "C" {
     fn fake_guest_exit_guest_fp();
     fn fake_guest_trap();
     fn fake_guest_trap_site();
+    fn fake_fiber_start();
 }
 
 fn addr(f: unsafe extern "C" fn()) -> usize {
@@ -509,14 +518,20 @@ pub fn unchanged<R>(stores: &[&FakeStore], f: impl FnOnce() -> R) -> R {
     result
 }
 
-/// The program counters of a backtrace, innermost first, whose frame pointers
-/// rise and which is complete.
+/// The program counters of a backtrace on one stack, innermost first, whose frame
+/// pointers rise and which is complete.
 #[track_caller]
 pub fn pcs(backtrace: &RawBacktrace) -> Vec<usize> {
-    assert_eq!(backtrace.end(), WalkEnd::Complete);
     let frames = backtrace.as_slice();
     assert!(frames.windows(2).all(|pair| pair[0].fp < pair[1].fp));
-    frames.iter().map(|frame| frame.pc.get()).collect()
+    pcs_on_stacks(backtrace)
+}
+
+/// The same on several stacks, any of which may be above the others.
+#[track_caller]
+pub fn pcs_on_stacks(backtrace: &RawBacktrace) -> Vec<usize> {
+    assert_eq!(backtrace.end(), WalkEnd::Complete);
+    backtrace.frames().map(|frame| frame.pc.get()).collect()
 }
 
 /// The same for a trap's.
