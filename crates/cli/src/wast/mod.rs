@@ -38,22 +38,22 @@
 //!   memories with the first.
 
 mod exclusions;
-mod instances;
 pub mod messages;
-mod script;
-mod tally;
+mod translate;
 mod values;
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
 
-use trapline_embed::{Engine, Module};
+use trapline_embed::{Engine, MemoryRelocation, Module};
+use trapline_script::report::{chain, panic_message};
+use trapline_script::{Modules, OsThreads, SPECTEST, ScriptRunner};
 use trapline_wasmtime::compile::{CompileOptions, Compiler};
-use wasmparser::{Validator, WasmFeatures};
-use wast::lexer::Lexer;
-use wast::parser::ParseBuffer;
+use wasmparser::WasmFeatures;
 
 pub use exclusions::{ExclusionError, Exclusions};
-pub use tally::{Failure, Kind, Outcome, Tally};
+pub use translate::{ScriptError, Translated, translate};
+pub use trapline_script::{Failure, Kind, Outcome, Tally};
 
 /// How scripts are run.
 #[derive(Clone, Debug)]
@@ -101,8 +101,7 @@ impl Options {
 pub struct Runner {
     options: Options,
     compiler: Compiler,
-    engine: Engine,
-    spectest: Module,
+    runner: ScriptRunner,
 }
 
 impl Runner {
@@ -115,14 +114,24 @@ impl Runner {
     pub fn new(options: Options) -> anyhow::Result<Self> {
         let compiler = Compiler::new(&options.compile_options())?;
         let engine = Engine::new();
-        let wasm = wat::parse_str(include_str!("spectest.wat"))?;
+        let spectest = compiler.compile(SPECTEST.as_bytes())?;
         // SAFETY: the compiler's own output, unchanged.
-        let spectest = unsafe { Module::load(&engine, &compiler.compile(&wasm)?) }?;
+        let spectest = unsafe { Module::load(&engine, &spectest) }?;
+        let runner = ScriptRunner {
+            engine,
+            spectest,
+            threads: Arc::new(OsThreads),
+            relocation: if options.move_memories {
+                MemoryRelocation::MoveOnGrow
+            } else {
+                MemoryRelocation::default()
+            },
+            max_wasm_stack: None,
+        };
         Ok(Self {
             options,
             compiler,
-            engine,
-            spectest,
+            runner,
         })
     }
 
@@ -130,81 +139,57 @@ impl Runner {
     /// [exclusions](Options::exclusions) go by.
     #[must_use]
     pub fn run(&self, name: &str, text: &str) -> Outcome {
-        let mut outcome = Outcome::default();
-        let mut lexer = Lexer::new(text);
-        // The test suite has characters on purpose that look like others.
-        lexer.allow_confusing_unicode(true);
-        let parsed = ParseBuffer::new_with_lexer(lexer);
-        let parsed = parsed.and_then(|buffer| {
-            let script = wast::parser::parse::<wast::Wast<'_>>(&buffer)?;
-            // A panic in one script is that script's failure; the others go on.
-            let run = AssertUnwindSafe(|| script::run(self, name, text, script.directives));
-            match catch_unwind(run) {
-                Ok(of_script) => outcome.merge(of_script),
-                Err(payload) => outcome.fail(Failure {
-                    script: name.into(),
-                    line: 1,
-                    kind: None,
-                    message: format!("the runner panicked: {}", panic_message(&*payload)),
-                }),
-            }
-            Ok(())
-        });
-        if let Err(error) = parsed {
-            let (line, _) = error.span().linecol_in(text);
-            outcome.fail(Failure {
-                script: name.into(),
-                line: line + 1,
-                kind: None,
-                message: error.message(),
-            });
-        }
-        outcome
+        // A panic in one script is that script's failure; the others go on.
+        let run = AssertUnwindSafe(|| self.translate_and_run(name, text));
+        catch_unwind(run).unwrap_or_else(|payload| {
+            let message = format!("the runner panicked: {}", panic_message(&*payload));
+            Outcome::of_broken_script(name, 1, message)
+        })
     }
 
-    /// Validates, compiles and loads a module. The error of a module that is
-    /// refused by the validator is the validator's own message.
-    fn load(&self, wasm: &[u8]) -> Result<Module, String> {
-        self.validate(wasm)?;
-        let artifact = self
-            .compiler
-            .compile(wasm)
-            .map_err(|error| format!("cannot compile: {}", chain(&error)))?;
+    fn translate_and_run(&self, name: &str, text: &str) -> Outcome {
+        let Options {
+            features,
+            exclusions,
+            ..
+        } = &self.options;
+        match translate(name, text, *features, exclusions) {
+            Ok(script) => {
+                let modules = CompiledOnDemand {
+                    compiler: self.compiler.clone(),
+                    wasm: script.modules,
+                };
+                let modules: Arc<dyn Modules> = Arc::new(modules);
+                self.runner.run(name, &script.actions, &modules)
+            }
+            Err(ScriptError { line, message }) => Outcome::of_broken_script(name, line, message),
+        }
+    }
+}
+
+/// The modules of a script, each compiled when it is loaded.
+struct CompiledOnDemand {
+    compiler: Compiler,
+    wasm: Vec<Result<Vec<u8>, String>>,
+}
+
+impl Modules for CompiledOnDemand {
+    fn load(&self, engine: &Engine, module: u32) -> Result<Module, String> {
+        let wasm = self.wasm[module as usize].as_ref().map_err(Clone::clone)?;
+        let artifact = compile(&self.compiler, wasm)?;
         // SAFETY: the compiler's own output, unchanged.
-        unsafe { Module::load(&self.engine, &artifact) }
+        unsafe { Module::load(engine, &artifact) }
             .map_err(|error| format!("cannot load: {}", chain(&error)))
     }
-
-    fn validate(&self, wasm: &[u8]) -> Result<(), String> {
-        Validator::new_with_features(self.options.features)
-            .validate_all(wasm)
-            .map(drop)
-            .map_err(|error| error.message().to_string())
-    }
 }
 
-/// An error and its causes on one line.
-fn chain(error: &(dyn core::error::Error + 'static)) -> String {
-    let mut text = error.to_string();
-    let mut next = error.source();
-    while let Some(cause) = next {
-        let cause_text = cause.to_string();
-        if !text.ends_with(&cause_text) {
-            text = format!("{text}: {cause_text}");
-        }
-        next = cause.source();
-    }
-    text
-}
-
-/// What a panic said, if its payload is text.
-fn panic_message(payload: &(dyn core::any::Any + Send)) -> &str {
-    match (
-        payload.downcast_ref::<&str>(),
-        payload.downcast_ref::<String>(),
-    ) {
-        (Some(text), _) => text,
-        (_, Some(text)) => text,
-        _ => "(no message)",
-    }
+/// Compiles a module of a script; the error is in the words of a failure.
+///
+/// # Errors
+///
+/// Why the module cannot be compiled.
+pub fn compile(compiler: &Compiler, wasm: &[u8]) -> Result<Vec<u8>, String> {
+    compiler
+        .compile(wasm)
+        .map_err(|error| format!("cannot compile: {}", chain(&error)))
 }

@@ -1,30 +1,26 @@
 //! Arguments and expected results in scripts.
 
-use core::fmt;
-
-use trapline_embed::{ExternRef, Val};
+use trapline_script::{Expect, Pattern, Value};
 use wast::core::{
     AbstractHeapType, HeapType, NanPattern, V128Const, V128Pattern, WastArgCore, WastRetCore,
 };
 use wast::token::{F32, F64};
 use wast::{WastArg, WastRet};
 
-use crate::values::Shown;
-
 /// The value of an argument; `None` for types that have no values here.
-pub(super) fn argument(arg: &WastArg<'_>) -> Option<Val> {
+pub(super) fn argument(arg: &WastArg<'_>) -> Option<Value> {
     let WastArg::Core(arg) = arg else { return None };
     Some(match arg {
-        WastArgCore::I32(x) => Val::I32(*x),
-        WastArgCore::I64(x) => Val::I64(*x),
-        WastArgCore::F32(x) => Val::F32(x.bits),
-        WastArgCore::F64(x) => Val::F64(x.bits),
-        WastArgCore::V128(x) => Val::V128(v128_bits(x)),
+        WastArgCore::I32(x) => Value::I32(*x),
+        WastArgCore::I64(x) => Value::I64(*x),
+        WastArgCore::F32(x) => Value::F32(x.bits),
+        WastArgCore::F64(x) => Value::F64(x.bits),
+        WastArgCore::V128(x) => Value::V128(v128_bits(x)),
         WastArgCore::RefNull(ty) => match hierarchy(ty)? {
-            Hierarchy::Func => Val::FuncRef(None),
-            Hierarchy::Extern => Val::ExternRef(None),
+            Hierarchy::Func => Value::NullFunc,
+            Hierarchy::Extern => Value::NullExtern,
         },
-        WastArgCore::RefExtern(number) => Val::ExternRef(Some(ExternRef::new(*number)?)),
+        WastArgCore::RefExtern(number) => Value::Extern(*number),
         WastArgCore::RefHost(_) => return None,
     })
 }
@@ -52,109 +48,73 @@ fn hierarchy(ty: &HeapType<'_>) -> Option<Hierarchy> {
     }
 }
 
-/// Whether the results of a call are those that the script expects.
-pub(super) fn results_match(expected: &[WastRet<'_>], actual: &[Val]) -> bool {
-    expected.len() == actual.len()
-        && expected
-            .iter()
-            .zip(actual)
-            .all(|(expected, actual)| match expected {
-                WastRet::Core(expected) => result_matches(expected, actual),
-                _ => false,
-            })
-}
-
-fn result_matches(expected: &WastRetCore<'_>, actual: &Val) -> bool {
-    match (expected, actual) {
-        (WastRetCore::Either(choices), actual) => {
-            choices.iter().any(|choice| result_matches(choice, actual))
-        }
-        (WastRetCore::I32(expected), Val::I32(actual)) => expected == actual,
-        (WastRetCore::I64(expected), Val::I64(actual)) => expected == actual,
-        (WastRetCore::F32(expected), Val::F32(actual)) => f32_matches(expected, *actual),
-        (WastRetCore::F64(expected), Val::F64(actual)) => f64_matches(expected, *actual),
-        (WastRetCore::V128(expected), Val::V128(actual)) => v128_matches(expected, *actual),
-        (WastRetCore::RefNull(None), Val::FuncRef(None) | Val::ExternRef(None)) => true,
-        (WastRetCore::RefNull(Some(ty)), Val::FuncRef(None)) => {
-            hierarchy(ty) == Some(Hierarchy::Func)
-        }
-        (WastRetCore::RefNull(Some(ty)), Val::ExternRef(None)) => {
-            hierarchy(ty) == Some(Hierarchy::Extern)
-        }
-        (WastRetCore::RefFunc(_), Val::FuncRef(Some(_))) => true,
-        (WastRetCore::RefExtern(None), Val::ExternRef(Some(_))) => true,
-        (WastRetCore::RefExtern(Some(number)), Val::ExternRef(Some(actual))) => {
-            actual.get() == *number
-        }
-        _ => false,
+/// What an expected result is compared with.
+pub(super) fn result(result: &WastRet<'_>) -> Expect {
+    match result {
+        WastRet::Core(result) => core_result(result),
+        _ => Expect::Unsupported,
     }
 }
 
-/// A *canonical* NaN has only the highest bit of its payload set, an
-/// *arithmetic* one at least that; the sign is free in both.
-fn f32_matches(expected: &NanPattern<F32>, actual: u32) -> bool {
-    const CANONICAL: u32 = 0x7fc0_0000;
-    match expected {
-        NanPattern::CanonicalNan => actual & 0x7fff_ffff == CANONICAL,
-        NanPattern::ArithmeticNan => actual & CANONICAL == CANONICAL,
-        NanPattern::Value(value) => value.bits == actual,
-    }
-}
-
-fn f64_matches(expected: &NanPattern<F64>, actual: u64) -> bool {
-    const CANONICAL: u64 = 0x7ff8_0000_0000_0000;
-    match expected {
-        NanPattern::CanonicalNan => actual & 0x7fff_ffff_ffff_ffff == CANONICAL,
-        NanPattern::ArithmeticNan => actual & CANONICAL == CANONICAL,
-        NanPattern::Value(value) => value.bits == actual,
-    }
-}
-
-fn v128_matches(expected: &V128Pattern, actual: u128) -> bool {
-    /// The lane number `index` of `WIDTH` bytes; lane 0 is the lowest.
-    fn lane<const WIDTH: usize>(bits: u128, index: usize) -> [u8; WIDTH] {
-        let bytes = bits.to_le_bytes();
-        core::array::from_fn(|i| bytes[index * WIDTH + i])
-    }
-    let mut lanes = 0..;
-    let mut next = || lanes.next().unwrap_or_default();
-    match expected {
-        V128Pattern::I8x16(e) => e.iter().all(|e| e.to_le_bytes() == lane(actual, next())),
-        V128Pattern::I16x8(e) => e.iter().all(|e| e.to_le_bytes() == lane(actual, next())),
-        V128Pattern::I32x4(e) => e.iter().all(|e| e.to_le_bytes() == lane(actual, next())),
-        V128Pattern::I64x2(e) => e.iter().all(|e| e.to_le_bytes() == lane(actual, next())),
-        V128Pattern::F32x4(e) => e
-            .iter()
-            .all(|e| f32_matches(e, u32::from_le_bytes(lane(actual, next())))),
-        V128Pattern::F64x2(e) => e
-            .iter()
-            .all(|e| f64_matches(e, u64::from_le_bytes(lane(actual, next())))),
-    }
-}
-
-/// Results in a failure's message.
-pub(super) struct ShownResults<'a>(pub(super) &'a [Val]);
-
-impl fmt::Display for ShownResults<'_> {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("[")?;
-        for (i, value) in self.0.iter().enumerate() {
-            let separator = if i == 0 { "" } else { ", " };
-            write!(f, "{separator}{}", Shown(value))?;
-            // The bits tell apart what the number does not: signs of zeros,
-            // kinds of NaN.
-            match value {
-                Val::F32(bits) => write!(f, " ({bits:#010x})")?,
-                Val::F64(bits) => write!(f, " ({bits:#018x})")?,
-                _ => {}
-            }
+fn core_result(result: &WastRetCore<'_>) -> Expect {
+    match result {
+        WastRetCore::Either(choices) => {
+            let choices = choices.iter().flat_map(|choice| match core_result(choice) {
+                // One of one of these is one of these.
+                Expect::Either(nested) => nested,
+                other => vec![other],
+            });
+            Expect::Either(choices.collect())
         }
-        f.write_str("]")
+        WastRetCore::I32(x) => Expect::I32(*x),
+        WastRetCore::I64(x) => Expect::I64(*x),
+        WastRetCore::F32(pattern) => Expect::F32(f32_pattern(pattern)),
+        WastRetCore::F64(pattern) => Expect::F64(f64_pattern(pattern)),
+        WastRetCore::V128(pattern) => v128(pattern),
+        WastRetCore::RefNull(None) => Expect::Null,
+        WastRetCore::RefNull(Some(ty)) => match hierarchy(ty) {
+            Some(Hierarchy::Func) => Expect::NullFunc,
+            Some(Hierarchy::Extern) => Expect::NullExtern,
+            None => Expect::Unsupported,
+        },
+        WastRetCore::RefFunc(_) => Expect::Func,
+        WastRetCore::RefExtern(number) => Expect::Extern(*number),
+        _ => Expect::Unsupported,
+    }
+}
+
+fn f32_pattern(pattern: &NanPattern<F32>) -> Pattern<u32> {
+    match pattern {
+        NanPattern::CanonicalNan => Pattern::CanonicalNan,
+        NanPattern::ArithmeticNan => Pattern::ArithmeticNan,
+        NanPattern::Value(value) => Pattern::Value(value.bits),
+    }
+}
+
+fn f64_pattern(pattern: &NanPattern<F64>) -> Pattern<u64> {
+    match pattern {
+        NanPattern::CanonicalNan => Pattern::CanonicalNan,
+        NanPattern::ArithmeticNan => Pattern::ArithmeticNan,
+        NanPattern::Value(value) => Pattern::Value(value.bits),
+    }
+}
+
+fn v128(pattern: &V128Pattern) -> Expect {
+    match pattern {
+        V128Pattern::I8x16(lanes) => Expect::V128(v128_bits(&V128Const::I8x16(*lanes))),
+        V128Pattern::I16x8(lanes) => Expect::V128(v128_bits(&V128Const::I16x8(*lanes))),
+        V128Pattern::I32x4(lanes) => Expect::V128(v128_bits(&V128Const::I32x4(*lanes))),
+        V128Pattern::I64x2(lanes) => Expect::V128(v128_bits(&V128Const::I64x2(*lanes))),
+        V128Pattern::F32x4(lanes) => Expect::F32x4(lanes.each_ref().map(f32_pattern)),
+        V128Pattern::F64x2(lanes) => Expect::F64x2(lanes.each_ref().map(f64_pattern)),
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use trapline_embed::{ExternRef, Val};
+    use trapline_script::results_match;
+
     use super::*;
 
     /// Parses the results of one `assert_return` and compares them.
@@ -163,7 +123,10 @@ mod tests {
         let buffer = wast::parser::ParseBuffer::new(&script).unwrap();
         let script: wast::Wast<'_> = wast::parser::parse(&buffer).unwrap();
         match &script.directives[..] {
-            [wast::WastDirective::AssertReturn { results, .. }] => results_match(results, actual),
+            [wast::WastDirective::AssertReturn { results, .. }] => {
+                let expected: Vec<_> = results.iter().map(result).collect();
+                results_match(&expected, actual)
+            }
             _ => unreachable!("the script is one assert_return"),
         }
     }

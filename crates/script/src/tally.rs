@@ -1,15 +1,19 @@
 //! Counts of what a script's directives came to.
 
+use alloc::string::String;
+use alloc::vec::Vec;
 use core::fmt;
 use core::ops::AddAssign;
 
-use wast::WastDirective;
+use serde::{Deserialize, Serialize};
 
 /// Defines [`Kind`] and its names in one table.
 macro_rules! kinds {
     ($( $(#[$doc:meta])* $name:ident = $text:literal; )*) => {
         /// The kinds of directives.
-        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+        #[derive(
+            Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize,
+        )]
         pub enum Kind {
             $( $(#[$doc])* $name, )*
         }
@@ -67,30 +71,6 @@ kinds! {
 }
 
 impl Kind {
-    /// The kind of a directive.
-    #[must_use]
-    pub const fn of(directive: &WastDirective<'_>) -> Self {
-        match directive {
-            WastDirective::Module(_) => Self::Module,
-            WastDirective::ModuleDefinition(_) => Self::ModuleDefinition,
-            WastDirective::ModuleInstance { .. } => Self::ModuleInstance,
-            WastDirective::Register { .. } => Self::Register,
-            WastDirective::Invoke(_) => Self::Invoke,
-            WastDirective::AssertReturn { .. } => Self::AssertReturn,
-            WastDirective::AssertTrap { .. } => Self::AssertTrap,
-            WastDirective::AssertExhaustion { .. } => Self::AssertExhaustion,
-            WastDirective::AssertInvalid { .. } => Self::AssertInvalid,
-            WastDirective::AssertMalformed { .. } => Self::AssertMalformed,
-            WastDirective::AssertInvalidCustom { .. } => Self::AssertInvalidCustom,
-            WastDirective::AssertMalformedCustom { .. } => Self::AssertMalformedCustom,
-            WastDirective::AssertUnlinkable { .. } => Self::AssertUnlinkable,
-            WastDirective::AssertException { .. } => Self::AssertException,
-            WastDirective::AssertSuspension { .. } => Self::AssertSuspension,
-            WastDirective::Thread(_) => Self::Thread,
-            WastDirective::Wait { .. } => Self::Wait,
-        }
-    }
-
     /// Whether a directive of this kind takes a module through compilation and
     /// loading, or runs code; the others only look at how a module is refused.
     #[must_use]
@@ -113,8 +93,8 @@ pub struct Tally {
     pub passed: usize,
     /// Did something else.
     pub failed: usize,
-    /// Left out by an [exclusion](super::Exclusions), or because nothing here
-    /// implements them.
+    /// Left out by whoever made the script, or because nothing here implements
+    /// them.
     pub skipped: usize,
 }
 
@@ -170,6 +150,19 @@ pub struct Outcome {
 }
 
 impl Outcome {
+    /// What a script comes to that could not be run to its end.
+    #[must_use]
+    pub fn of_broken_script(script: &str, line: usize, message: String) -> Self {
+        let mut outcome = Self::default();
+        outcome.fail(Failure {
+            script: script.into(),
+            line,
+            kind: None,
+            message,
+        });
+        outcome
+    }
+
     /// The counts of one kind of directive.
     #[must_use]
     pub const fn tally(&self, kind: Kind) -> Tally {
@@ -209,15 +202,16 @@ impl Outcome {
         self.failures.extend(other.failures);
     }
 
-    pub(super) fn pass(&mut self, kind: Kind) {
+    pub(crate) fn pass(&mut self, kind: Kind) {
         self.tallies[kind as usize].passed += 1;
     }
 
-    pub(super) fn skip(&mut self, kind: Kind) {
+    pub(crate) fn skip(&mut self, kind: Kind) {
         self.tallies[kind as usize].skipped += 1;
     }
 
-    pub(super) fn fail(&mut self, failure: Failure) {
+    /// Adds a failure.
+    pub fn fail(&mut self, failure: Failure) {
         match failure.kind {
             Some(kind) => self.tallies[kind as usize].failed += 1,
             None => self.broken_scripts += 1,
@@ -241,6 +235,8 @@ impl fmt::Display for Outcome {
 
 #[cfg(test)]
 mod tests {
+    use alloc::string::ToString as _;
+
     use super::*;
 
     #[test]

@@ -1,5 +1,7 @@
 //! Guest values as text: arguments from the command line, results to it.
 
+use alloc::format;
+use alloc::string::String;
 use core::fmt;
 
 use trapline_embed::{ExternRef, RefType, Val, ValType};

@@ -13,11 +13,16 @@
 //! | `try_call` | `(param funcref) (result i32)` | calls the function, of type `()`; 0 if it returned, 1 if it failed |
 //! | `print_backtrace` | `()` | prints the guest's backtrace, without a trap, to standard output |
 
+use alloc::boxed::Box;
+use alloc::format;
+use alloc::string::ToString as _;
+use alloc::vec::Vec;
 use core::fmt;
-use std::io::Write as _;
 
+use trapline_activation::panic::resume;
 use trapline_embed::{Caller, Error, Func, FuncType, Linker, StoreContext, Val, ValType};
 
+use crate::console::Console;
 use crate::report::Backtrace;
 use crate::values::Shown;
 
@@ -52,21 +57,29 @@ impl fmt::Display for Panicked {
     }
 }
 
-/// Defines every function of the module `host`.
+/// Defines every function of the module `host`. What guests print goes to the
+/// store's data.
 ///
 /// # Errors
 ///
 /// None, as the functions' types name no types of an engine.
-pub fn define<T: 'static>(linker: &mut Linker<T>) -> Result<(), Error> {
+pub fn define<T: Console>(linker: &mut Linker<T>) -> Result<(), Error> {
     for (name, ty) in [
         ("print_i32", ValType::I32),
         ("print_i64", ValType::I64),
         ("print_f32", ValType::F32),
         ("print_f64", ValType::F64),
     ] {
-        linker.func_new(MODULE, name, FuncType::new([ty], []), |_, values, _| {
-            print_line(&format!("{}\n", Shown(&values[0])))
-        })?;
+        linker.func_new(
+            MODULE,
+            name,
+            FuncType::new([ty], []),
+            |mut caller, values, _| {
+                caller
+                    .data_mut()
+                    .stdout(&format!("{}\n", Shown(&values[0])))
+            },
+        )?;
     }
     linker.func_wrap(MODULE, "fail", |code: i32| {
         Err::<(), _>(anyhow::Error::new(Refused { code }))
@@ -92,9 +105,9 @@ pub fn define<T: 'static>(linker: &mut Linker<T>) -> Result<(), Error> {
     linker.func_wrap(
         MODULE,
         "print_backtrace",
-        |caller: Caller<'_, T>| -> anyhow::Result<()> {
+        |mut caller: Caller<'_, T>| -> anyhow::Result<()> {
             let backtrace = caller.resolve(&caller.capture_backtrace());
-            print_line(&Backtrace(&backtrace).to_string())
+            caller.data_mut().stdout(&Backtrace(&backtrace).to_string())
         },
     );
     Ok(())
@@ -103,18 +116,12 @@ pub fn define<T: 'static>(linker: &mut Linker<T>) -> Result<(), Error> {
 /// Panics, but without the panic hook: the place in this file, which it would
 /// print, is not what a guest's author wants to see.
 fn panic_with(code: i32) {
-    std::panic::resume_unwind(Box::new(Panicked { code }));
+    resume(Box::new(Panicked { code }));
 }
 
-fn call<T>(store: &mut StoreContext<T>, callee: Option<Func>) -> anyhow::Result<()> {
+fn call<T: Console>(store: &mut StoreContext<T>, callee: Option<Func>) -> anyhow::Result<()> {
     let callee = callee.ok_or_else(|| anyhow::anyhow!("the function to call back is null"))?;
     let nothing: Vec<Val> = callee.call(store, &[])?;
     debug_assert!(nothing.is_empty());
     Ok(())
-}
-
-/// Prints to standard output; that it is closed is the guest's failure, not a
-/// panic of ours.
-fn print_line(text: &str) -> anyhow::Result<()> {
-    Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
 }

@@ -1,8 +1,9 @@
 //! The instances that a script's names stand for, and what imports get from
 //! them.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use alloc::collections::BTreeMap;
+use alloc::string::String;
+use alloc::sync::Arc;
 
 use trapline_embed::{
     Engine, Extern, Func, FuncType, Instance, Module, SharedMemory, Store, ValType,

@@ -1,4 +1,4 @@
-//! What the program says when something went wrong, and its exit status.
+//! What is said when a guest went wrong, and its exit status.
 //!
 //! ```text
 //! error: wasm trap: out of bounds memory access
@@ -15,11 +15,16 @@
 //! instruction), and module and function by the names of the name section
 //! (`<unknown>` and `<wasm function N>` without one).
 
+use alloc::format;
+use alloc::string::{String, ToString as _};
+use core::any::Any;
 use core::error::Error as StdError;
 use core::fmt;
 
 use trapline_embed::{Error, WasmBacktrace};
 
+/// The exit status of a guest that returned.
+pub const STATUS_SUCCESS: u8 = 0;
 /// The exit status after a trap: that of a process ended by `SIGABRT` as a
 /// shell reports it, which is what other WebAssembly runtimes use, too.
 pub const STATUS_TRAP: u8 = 134;
@@ -93,5 +98,33 @@ impl fmt::Display for Backtrace<'_> {
             return Ok(());
         }
         writeln!(f, "wasm backtrace:\n{}", self.0)
+    }
+}
+
+/// An error and its causes on one line.
+#[must_use]
+pub fn chain(error: &(dyn StdError + 'static)) -> String {
+    let mut text = error.to_string();
+    let mut next = error.source();
+    while let Some(cause) = next {
+        let cause_text = cause.to_string();
+        if !text.ends_with(&cause_text) {
+            text = format!("{text}: {cause_text}");
+        }
+        next = cause.source();
+    }
+    text
+}
+
+/// What a panic said, if its payload is text.
+#[must_use]
+pub fn panic_message(payload: &(dyn Any + Send)) -> &str {
+    match (
+        payload.downcast_ref::<&str>(),
+        payload.downcast_ref::<String>(),
+    ) {
+        (Some(text), _) => text,
+        (_, Some(text)) => text,
+        _ => "(no message)",
     }
 }
