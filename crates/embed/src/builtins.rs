@@ -207,36 +207,54 @@ fn not_shared(memory: &MemoryObject, address: u64, size: usize) -> Result<u32, T
     Err(TrapKind::AtomicWaitNonSharedMemory)
 }
 
-unsafe extern "C" fn ceil_f32(_: NonNull<VMContext>, x: f32) -> f32 {
-    single::ceil(x)
+cfg_if::cfg_if! {
+    if #[cfg(all(target_arch = "x86_64", not(target_feature = "sse2")))] {
+        // Compiled code passes floats in xmm0, as the System V ABI has it. Functions of a
+        // target without SSE (a kernel's) take and return them in integer registers.
+        macro_rules! rounding {
+            ($name:ident, $float:ident, $bits:ident, $round:path, $from_xmm0:literal, $to_xmm0:literal) => {
+                #[unsafe(naked)]
+                unsafe extern "C" fn $name(_: NonNull<VMContext>, _: $float) -> $float {
+                    extern "C" fn round(bits: $bits) -> $bits {
+                        $round($float::from_bits(bits)).to_bits()
+                    }
+                    core::arch::naked_asm!(
+                        // Aligns the stack for the call.
+                        "push rbp",
+                        "mov rbp, rsp",
+                        $from_xmm0,
+                        "call {round}",
+                        $to_xmm0,
+                        "pop rbp",
+                        "ret",
+                        round = sym round,
+                    )
+                }
+            };
+        }
+    } else {
+        macro_rules! rounding {
+            ($name:ident, $float:ident, $bits:ident, $round:path, $from_xmm0:literal, $to_xmm0:literal) => {
+                unsafe extern "C" fn $name(_: NonNull<VMContext>, x: $float) -> $float {
+                    $round(x)
+                }
+            };
+        }
+    }
 }
 
-unsafe extern "C" fn ceil_f64(_: NonNull<VMContext>, x: f64) -> f64 {
-    double::ceil(x)
+macro_rules! roundings {
+    ($($single:ident, $double:ident: $round:ident;)*) => {$(
+        rounding!($single, f32, u32, single::$round, "movd edi, xmm0", "movd xmm0, eax");
+        rounding!($double, f64, u64, double::$round, "movq rdi, xmm0", "movq xmm0, rax");
+    )*};
 }
 
-unsafe extern "C" fn floor_f32(_: NonNull<VMContext>, x: f32) -> f32 {
-    single::floor(x)
-}
-
-unsafe extern "C" fn floor_f64(_: NonNull<VMContext>, x: f64) -> f64 {
-    double::floor(x)
-}
-
-unsafe extern "C" fn trunc_f32(_: NonNull<VMContext>, x: f32) -> f32 {
-    single::trunc(x)
-}
-
-unsafe extern "C" fn trunc_f64(_: NonNull<VMContext>, x: f64) -> f64 {
-    double::trunc(x)
-}
-
-unsafe extern "C" fn nearest_f32(_: NonNull<VMContext>, x: f32) -> f32 {
-    single::nearest(x)
-}
-
-unsafe extern "C" fn nearest_f64(_: NonNull<VMContext>, x: f64) -> f64 {
-    double::nearest(x)
+roundings! {
+    ceil_f32, ceil_f64: ceil;
+    floor_f32, floor_f64: floor;
+    trunc_f32, trunc_f64: trunc;
+    nearest_f32, nearest_f64: nearest;
 }
 
 unsafe extern "C" fn trap(_: NonNull<VMContext>, code: u8) {
