@@ -67,6 +67,26 @@ pub unsafe fn handle_wasm_exception(
     fp: VirtualAddress,
     faulting_addr: Option<VirtualAddress>,
 ) -> ControlFlow<Outcome> {
+    // SAFETY: this function's duties are the same.
+    unsafe { handle_wasm_exception_with_fp(pc, || fp, faulting_addr) }
+}
+
+/// [`handle_wasm_exception`] where the frame pointer is in no register, but has to
+/// be read from the interrupted code's stack, as on s390x.
+///
+/// `fp` is called once, or not at all: after `pc` is known to be registered code
+/// and to have an entry in its trap table. Until then the stack pointer may be
+/// anything, since the fault may be anybody's, and reading there could be the
+/// next fault.
+///
+/// # Safety
+///
+/// * As for [`handle_wasm_exception`]; `fp` keeps the rule of handlers.
+pub unsafe fn handle_wasm_exception_with_fp(
+    pc: VirtualAddress,
+    fp: impl FnOnce() -> VirtualAddress,
+    faulting_addr: Option<VirtualAddress>,
+) -> ControlFlow<Outcome> {
     let Some((code, text_offset)) = lookup_code(pc) else {
         return ControlFlow::Continue(());
     };
@@ -79,6 +99,7 @@ pub unsafe fn handle_wasm_exception(
     let Some(activation) = (unsafe { head().as_ref() }) else {
         return ControlFlow::Continue(());
     };
+    let fp = fp();
     if !is_guest_frame(activation, fp) {
         return ControlFlow::Continue(());
     }

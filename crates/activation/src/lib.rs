@@ -113,7 +113,7 @@ mod vm;
 pub use activation::{ACTIVATION, Activation, ActivationHead, for_each_activation};
 pub use capture::{capture_backtrace, capture_backtrace_limited, visit_frames, visit_frames_from};
 pub use catch::{catch_traps, catch_traps_with_landing_pad};
-pub use handler::{Outcome, handle_wasm_exception};
+pub use handler::{Outcome, handle_wasm_exception, handle_wasm_exception_with_fp};
 pub use raise::{raise_preexisting_trap, raise_trap, record_trap, record_unwind};
 pub use store::{FaultVerdict, GuestFault, Store};
 pub use suspend::{ActivationMark, SuspendedActivations, suspend_activations};

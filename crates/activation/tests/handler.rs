@@ -14,6 +14,7 @@ use support::{
 };
 use trapline_activation::{
     FaultVerdict, GuestFault, Outcome, SandboxEscape, TrapReason, catch_traps,
+    handle_wasm_exception_with_fp,
 };
 use trapline_arch::{FP_ALIGN, VirtualAddress, detour};
 use trapline_code_registry::TrapKind;
@@ -57,6 +58,17 @@ fn a_fault_at_an_instruction_without_trap_entry_is_not_ours() {
             assert_eq!(decide(at(pc), fp, Some(at(store.memory.start))), NOT_OURS);
         }
     });
+}
+
+#[test]
+fn the_frame_pointer_is_not_asked_for_before_this_is_a_trap_site() {
+    register_guest();
+    let not_asked = || -> VirtualAddress { panic!("asked for the frame pointer") };
+    for pc in [0, run::<FakeStore> as *const () as usize, no_trap_pc()] {
+        // SAFETY: nothing comes of it: nobody's trap.
+        let decision = unsafe { handle_wasm_exception_with_fp(at(pc), not_asked, None) };
+        assert_eq!(decision, NOT_OURS);
+    }
 }
 
 #[test]
