@@ -140,6 +140,23 @@
 //! Linux on x86_64, aarch64, riscv64 and s390x; on other targets the crate is
 //! empty. What depends on the instruction set is in one file each, in
 //! `src/regs`.
+//!
+//! | | x86_64 | aarch64 | riscv64 | s390x |
+//! | --- | --- | --- | --- | --- |
+//! | explicit trap | `SIGILL` | `SIGILL` | `SIGILL` | `SIGILL`, `SIGFPE` |
+//! | integer division | `SIGFPE` | has a result | has a result | `SIGFPE` |
+//! | program counter of these | the instruction | the instruction | the instruction | the next one |
+//! | frame pointer | `rbp` | `x29` | `s0` | the word that `r15` points to |
+//! | faulting address | exact | without its top byte | exact | start of the page |
+//! | one that is not canonical | not told | as any other | as any other | as any other |
+//!
+//! Where the program counter is past the instruction, the byte before it is looked
+//! up: that is where compilers list such traps. Where the frame pointer is on the
+//! stack, it is read only when the program counter is known to be a trap site of
+//! compiled code: before that the stack pointer may be anything. An address that
+//! is not told stands for one that is in no memory of a guest, and not for the page at
+//! address 0 that the kernel's 0 would mean. aarch64's own checks of a branch's
+//! target (BTI) are satisfied: an interrupted branch is forgotten.
 
 cfg_if::cfg_if! {
     if #[cfg(all(

@@ -14,8 +14,8 @@
 //! * panics: no indexing by what is not a constant, no `unwrap`, no arithmetic
 //!   that may overflow,
 //! * calls anything but system calls, the functions that POSIX lists as
-//!   async-signal-safe, and `trapline_activation::handle_wasm_exception`, which
-//!   has the same rule.
+//!   async-signal-safe, and `trapline_activation::handle_wasm_exception_with_fp`,
+//!   which has the same rule.
 //!
 //! New code here keeps to it, and brings no new dependency. The tests in
 //! `tests/hosted` have an allocator that stops the process if anything allocates
@@ -29,7 +29,7 @@ pub(crate) mod previous;
 use core::ops::ControlFlow;
 
 use libc::{c_int, c_void, mcontext_t, siginfo_t, ucontext_t};
-use trapline_activation::{Outcome, handle_wasm_exception};
+use trapline_activation::{Outcome, handle_wasm_exception_with_fp};
 use trapline_arch::{Resume, VirtualAddress};
 
 use crate::regs;
@@ -100,10 +100,11 @@ unsafe fn try_as_trap(
         return false;
     }
     let pc = VirtualAddress::new(regs::trap_pc(context, signal));
-    let fp = VirtualAddress::new(regs::frame_pointer(context));
+    // SAFETY: asked for only when `pc` is known to be a trap site of compiled code.
+    let fp = || VirtualAddress::new(unsafe { regs::frame_pointer(context) });
     // SAFETY: these registers are of code that was interrupted on this thread,
     // which does not go on before we return.
-    match unsafe { handle_wasm_exception(pc, fp, faulting_address(signal, info)) } {
+    match unsafe { handle_wasm_exception_with_fp(pc, fp, faulting_address(signal, info)) } {
         ControlFlow::Continue(()) => false,
         ControlFlow::Break(Outcome::Retry) => true,
         ControlFlow::Break(Outcome::Resume(resume)) => {
@@ -141,12 +142,19 @@ fn interrupted_a_handler(context: &ucontext_t) -> bool {
 const NOT_TOLD: VirtualAddress = VirtualAddress::new(1 << 63);
 
 /// The data address that could not be accessed, for the signals that have one.
+///
+/// As the processor tells it: on s390x that is the start of its page of 4096 bytes,
+/// and on aarch64 without the top byte, which is not looked at for the access
+/// either.
 fn faulting_address(signal: c_int, info: &siginfo_t) -> Option<VirtualAddress> {
     match signal {
         // x86_64 does not tell a non-canonical address; Linux then says that the
-        // signal is its own, and address 0. Taken at its word, an access far
-        // outside of every memory would pass for one of a null reference.
-        libc::SIGSEGV if info.si_code == libc::SI_KERNEL => Some(NOT_TOLD),
+        // signal is its own, and address 0 (general protection is SIGSEGV, a
+        // stack-segment fault SIGBUS: `arch/x86/kernel/traps.c`). Taken at its
+        // word, an access far outside of every memory would pass for one of a
+        // null reference. On the other processors such an address is an ordinary
+        // page fault, and told.
+        libc::SIGSEGV | libc::SIGBUS if info.si_code == libc::SI_KERNEL => Some(NOT_TOLD),
         // SAFETY: for signals raised by the processor (the caller made sure)
         // the kernel fills in `si_addr`.
         libc::SIGSEGV | libc::SIGBUS => Some(VirtualAddress::new(unsafe { info.si_addr() }.addr())),
@@ -205,16 +213,31 @@ mod tests {
     #[test]
     fn a_resume_is_what_the_context_then_holds() {
         let mut context = context_with_stack(0, 0);
+        // On s390x the frame pointer is the word that the stack pointer points to.
+        let back_chain = 0x33_usize;
         let resume = Resume {
             pc: 0x11,
-            sp: 0x22,
-            fp: 0x33,
+            sp: (&raw const back_chain).expose_provenance(),
+            fp: back_chain,
             payload: [0x44, 0x55],
         };
         resume_at(&mut context.uc_mcontext, &resume);
         assert_eq!(regs::trap_pc(&context, libc::SIGSEGV), 0x11);
-        assert_eq!(regs::stack_pointer(&context), 0x22);
-        #[cfg(not(target_arch = "s390x"))]
-        assert_eq!(regs::frame_pointer(&context), 0x33);
+        assert_eq!(regs::stack_pointer(&context), resume.sp);
+        // SAFETY: the stack pointer points to a word.
+        assert_eq!(unsafe { regs::frame_pointer(&context) }, 0x33);
+    }
+
+    #[test]
+    fn an_address_that_the_kernel_does_not_know_is_not_the_null_page() {
+        // SAFETY: a structure of integers and pointers: all zeros is a value of it.
+        let mut info: siginfo_t = unsafe { core::mem::zeroed() };
+        for signal in [libc::SIGSEGV, libc::SIGBUS] {
+            info.si_code = 1;
+            assert_eq!(faulting_address(signal, &info), Some(VirtualAddress::NULL));
+            info.si_code = libc::SI_KERNEL;
+            assert_eq!(faulting_address(signal, &info), Some(NOT_TOLD));
+        }
+        assert_eq!(faulting_address(libc::SIGILL, &info), None);
     }
 }

@@ -1,7 +1,18 @@
-//! aarch64: `ucontext_t` as Linux and glibc lay it out.
+//! aarch64: `ucontext_t` as Linux lays it out (`asm/ucontext.h`, `asm/sigcontext.h`)
+//! and glibc names it (`sys/ucontext.h`).
+
+use core::mem::offset_of;
 
 use libc::{mcontext_t, ucontext_t};
 use trapline_arch::Resume;
+
+// `uc_flags`, `uc_link`, `uc_stack` and 128 bytes for the signal mask, aligned to 16; then
+// `struct sigcontext`: the faulting address, x0 to x30, sp, pc, pstate.
+const _: () = assert!(offset_of!(ucontext_t, uc_mcontext) == 176);
+const _: () = assert!(offset_of!(mcontext_t, regs) == 8);
+const _: () = assert!(offset_of!(mcontext_t, sp) == 256);
+const _: () = assert!(offset_of!(mcontext_t, pc) == 264);
+const _: () = assert!(offset_of!(mcontext_t, pstate) == 272);
 
 /// The branch-type field of PSTATE, bits 11:10: what kind of branch came here,
 /// checked by the next instruction on a page with branch target identification.
@@ -9,7 +20,8 @@ const PSTATE_BTYPE: u64 = 0b11 << 10;
 
 /// Whether `SIGILL` and `SIGFPE` leave the program counter past the instruction:
 /// no. The exception link register holds the instruction that did not happen,
-/// for aborts and for undefined instructions alike.
+/// for aborts and for undefined instructions alike (Arm ARM, "Preferred exception
+/// return address").
 pub(crate) const TRAPS_COMPLETE: bool = false;
 
 /// The saved program counter.
@@ -18,7 +30,11 @@ pub(crate) fn program_counter(context: &ucontext_t) -> usize {
 }
 
 /// The frame pointer of the interrupted code.
-pub(crate) fn frame_pointer(context: &ucontext_t) -> usize {
+///
+/// # Safety
+///
+/// * None here, where it is in a register; see s390x.
+pub(crate) unsafe fn frame_pointer(context: &ucontext_t) -> usize {
     context.uc_mcontext.regs[29] as usize
 }
 

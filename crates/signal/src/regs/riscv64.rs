@@ -1,7 +1,15 @@
-//! riscv64: `ucontext_t` as Linux and glibc lay it out.
+//! riscv64: `ucontext_t` as Linux lays it out (`asm/ucontext.h`, `asm/sigcontext.h`)
+//! and glibc names it (`sys/ucontext.h`).
+
+use core::mem::offset_of;
 
 use libc::{mcontext_t, ucontext_t};
 use trapline_arch::Resume;
+
+// `uc_flags`, `uc_link`, `uc_stack` and 128 bytes for the signal mask, aligned to 16; then
+// `struct sigcontext`, which begins with `struct user_regs_struct`.
+const _: () = assert!(offset_of!(ucontext_t, uc_mcontext) == 176);
+const _: () = assert!(offset_of!(mcontext_t, __gregs) == 0);
 
 // Places in `__gregs`: the program counter stands where the always-zero `x0`
 // would, the other places are the numbers of the registers.
@@ -12,7 +20,8 @@ const A0: usize = 10;
 const A1: usize = 11;
 
 /// Whether `SIGILL` and `SIGFPE` leave the program counter past the instruction:
-/// no. `sepc` holds the instruction that did not happen.
+/// no. `sepc` holds the instruction that did not happen (RISC-V privileged
+/// architecture, "Supervisor Exception Program Counter").
 pub(crate) const TRAPS_COMPLETE: bool = false;
 
 /// The saved program counter.
@@ -21,7 +30,11 @@ pub(crate) fn program_counter(context: &ucontext_t) -> usize {
 }
 
 /// The frame pointer of the interrupted code.
-pub(crate) fn frame_pointer(context: &ucontext_t) -> usize {
+///
+/// # Safety
+///
+/// * None here, where it is in a register; see s390x.
+pub(crate) unsafe fn frame_pointer(context: &ucontext_t) -> usize {
     context.uc_mcontext.__gregs[S0] as usize
 }
 

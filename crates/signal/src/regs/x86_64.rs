@@ -1,7 +1,17 @@
-//! x86_64: `ucontext_t` as Linux and glibc lay it out.
+//! x86_64: `ucontext_t` as Linux lays it out (`asm/ucontext.h`, `asm/sigcontext.h`)
+//! and glibc names it (`sys/ucontext.h`).
+
+use core::mem::offset_of;
 
 use libc::{c_int, mcontext_t, ucontext_t};
 use trapline_arch::Resume;
+
+// `uc_flags`, `uc_link` and `uc_stack`, then `struct sigcontext`: r8 to r15, rdi, rsi,
+// rbp, rbx, rdx, rax, rcx, rsp, rip.
+const _: () = assert!(offset_of!(ucontext_t, uc_mcontext) == 40);
+const _: () = assert!(offset_of!(mcontext_t, gregs) == 0);
+const _: () = assert!(libc::REG_RBP == 10 && libc::REG_RSP == 15 && libc::REG_RIP == 16);
+const _: () = assert!(libc::REG_RDX == 12 && libc::REG_RAX == 13);
 
 /// Whether `SIGILL` and `SIGFPE` leave the program counter past the instruction:
 /// no. Every exception behind the four signals is a *fault*: the saved `rip` is the
@@ -15,7 +25,11 @@ pub(crate) fn program_counter(context: &ucontext_t) -> usize {
 }
 
 /// The frame pointer of the interrupted code.
-pub(crate) fn frame_pointer(context: &ucontext_t) -> usize {
+///
+/// # Safety
+///
+/// * None here, where it is in a register; see s390x.
+pub(crate) unsafe fn frame_pointer(context: &ucontext_t) -> usize {
     gpr(context, libc::REG_RBP)
 }
 

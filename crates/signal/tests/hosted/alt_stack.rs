@@ -8,11 +8,11 @@ use std::thread;
 
 use libc::{c_int, c_void, siginfo_t};
 use trapline_signal::{PrepareThreadError, ensure_installed, install, prepare_thread};
+use trapline_test_support::fault;
 
 use super::support::child::{in_child, say};
-use super::support::fault::{self, raise_in_host_code};
 use super::support::guest::{Function, GuestStore};
-use super::support::os;
+use super::support::{os, recurse as use_up_the_stack};
 
 const RW: c_int = libc::PROT_READ | libc::PROT_WRITE;
 
@@ -189,8 +189,10 @@ fn thousands_of_threads_leave_no_stack_behind() {
             on_bare_thread(|| prepare_thread().unwrap(), || ());
         }
         let after = os::mappings();
+        // How many of the stacks of ended threads the C library keeps depends on
+        // how many of a batch ran at a time.
         assert!(
-            after < before + 20,
+            after < before + 200,
             "{before} mappings before, {after} after"
         );
     })
@@ -251,10 +253,10 @@ fn a_thread_that_ends_in_a_handler_keeps_its_stack() {
         unsafe { libc::exit(7) };
     }
     let ended = in_child!(|| {
-        os::install(libc::SIGFPE, end, 0, &[]);
+        os::install(libc::SIGILL, end, 0, &[]);
         let _handlers = install().unwrap();
         prepare_thread().unwrap();
-        raise_in_host_code(libc::SIGFPE);
+        fault::raise(libc::SIGILL);
     });
     assert!(ended.said("ending on the signal stack"), "{ended:#?}");
     ended.exited_with(7);
@@ -308,16 +310,16 @@ fn a_handler_from_before_us_may_end_its_thread() {
 #[test]
 fn a_handler_that_uses_up_the_signal_stack_meets_the_guard_page() {
     unsafe extern "C" fn recurse(_: c_int, _: *mut siginfo_t, _: *mut c_void) {
-        fault::recurse(0);
+        use_up_the_stack(0);
     }
     in_child!(|| {
-        os::install(libc::SIGFPE, recurse, 0, &[]);
+        os::install(libc::SIGILL, recurse, 0, &[]);
         let _handlers = install().unwrap();
         // Without a handler for it, as most programs outside of Rust.
         os::set_action(libc::SIGSEGV, &os::action(libc::SIG_DFL, 0, &[]));
         prepare_thread().unwrap();
         say("armed");
-        raise_in_host_code(libc::SIGFPE);
+        fault::raise(libc::SIGILL);
     })
     .died_silently_of(libc::SIGSEGV);
 }

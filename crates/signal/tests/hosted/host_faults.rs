@@ -1,18 +1,18 @@
 //! A fault of host code looks like what it is.
 
 use trapline_signal::{install, prepare_thread};
+use trapline_test_support::{NO_GUARD_PAGES, fault, skipped_under_emulation};
 
 use super::support::child::{in_child, say};
-use super::support::fault::{raise_in_host_code, recurse};
 use super::support::guest::{Function, GuestStore};
-use super::support::{SIGNALS, os};
+use super::support::{SIGNALS, os, recurse};
 
 #[test]
 fn plain_rust_dies_silently_by_its_own_signal_before_installation() {
-    for signal in SIGNALS {
+    for &signal in fault::SIGNALS {
         in_child!(signal, |signal| {
             say("armed");
-            raise_in_host_code(signal);
+            fault::raise(signal);
         })
         .died_silently_of(signal);
     }
@@ -20,11 +20,11 @@ fn plain_rust_dies_silently_by_its_own_signal_before_installation() {
 
 #[test]
 fn plain_rust_dies_silently_by_its_own_signal_after_installation() {
-    for signal in SIGNALS {
+    for &signal in fault::SIGNALS {
         in_child!(signal, |signal| {
             let _handlers = install().unwrap();
             say("armed");
-            raise_in_host_code(signal);
+            fault::raise(signal);
         })
         .died_silently_of(signal);
     }
@@ -32,13 +32,13 @@ fn plain_rust_dies_silently_by_its_own_signal_after_installation() {
 
 #[test]
 fn plain_rust_dies_silently_by_its_own_signal_after_guests_ran() {
-    for signal in SIGNALS {
+    for &signal in fault::SIGNALS {
         in_child!(signal, |signal| {
             let _handlers = install().unwrap();
             prepare_thread().unwrap();
             assert!(GuestStore::new().call(Function::Unreachable, 0).is_err());
             say("armed");
-            raise_in_host_code(signal);
+            fault::raise(signal);
         })
         .died_silently_of(signal);
     }
@@ -46,18 +46,35 @@ fn plain_rust_dies_silently_by_its_own_signal_after_guests_ran() {
 
 #[test]
 fn plain_rust_dies_silently_by_its_own_signal_after_uninstallation() {
-    for signal in SIGNALS {
+    for &signal in fault::SIGNALS {
         in_child!(signal, |signal| {
             install().unwrap().uninstall().unwrap();
             say("armed");
-            raise_in_host_code(signal);
+            fault::raise(signal);
         })
         .died_silently_of(signal);
     }
 }
 
+/// Where the frame pointer has to be read from the interrupted code's stack, that
+/// is not done for just any code.
+#[test]
+fn host_code_without_a_stack_dies_silently_by_its_own_signal() {
+    in_child!(|| {
+        let _handlers = install().unwrap();
+        prepare_thread().unwrap();
+        say("armed");
+        // SAFETY: the signal ends the process.
+        unsafe { fault::illegal_instruction_without_a_stack() }
+    })
+    .died_silently_of(libc::SIGILL);
+}
+
 #[test]
 fn an_overflow_of_the_stack_ends_with_the_message_of_the_standard_library() {
+    if skipped_under_emulation!(NO_GUARD_PAGES) {
+        return;
+    }
     let with_us = in_child!(|| {
         let _handlers = install().unwrap();
         prepare_thread().unwrap();

@@ -6,7 +6,15 @@
 //!
 //! The whole binary has an allocator that stops the process when anything
 //! allocates on a signal stack (see `support::poison`).
-#![cfg(all(target_os = "linux", target_arch = "x86_64"))]
+#![cfg(all(
+    target_os = "linux",
+    any(
+        target_arch = "x86_64",
+        target_arch = "aarch64",
+        target_arch = "riscv64",
+        target_arch = "s390x",
+    ),
+))]
 
 mod alt_stack;
 mod forwarding;

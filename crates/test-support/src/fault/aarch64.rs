@@ -23,6 +23,24 @@ pub fn illegal_instruction() {
     unsafe { asm!("udf #0xc11f", options(nostack, nomem)) };
 }
 
+/// Runs one with a stack pointer (and a frame pointer) that points nowhere, as a
+/// bug may leave it.
+///
+/// # Safety
+///
+/// * Nothing goes on from here: a handler ends the process.
+pub unsafe fn illegal_instruction_without_a_stack() -> ! {
+    // SAFETY: the process ends here, by this function's duty.
+    unsafe {
+        asm!(
+            "mov x29, #16",
+            "mov sp, x29",
+            "udf #0xc11f",
+            options(noreturn)
+        )
+    }
+}
+
 /// Never called: no division raises a signal.
 pub(super) fn divide_by_zero() {}
 

@@ -8,6 +8,7 @@
 //! | `FAULTING_ADDRESS_ALIGN` | what faulting addresses are rounded down to |
 //! | `read` | reads a word |
 //! | `illegal_instruction` | runs an instruction that does not exist |
+//! | `illegal_instruction_without_a_stack` | the same, when the stack pointer is wild |
 //! | `divide_by_zero` | divides an integer by zero, where that is a fault |
 //! | `skip` | goes on after one of these |
 
@@ -28,7 +29,10 @@ mod isa;
 #[path = "s390x.rs"]
 mod isa;
 
-pub use isa::{FAULTING_ADDRESS_ALIGN, SIGNALS, illegal_instruction, read, skip};
+pub use isa::{
+    FAULTING_ADDRESS_ALIGN, SIGNALS, illegal_instruction, illegal_instruction_without_a_stack,
+    read, skip,
+};
 
 /// Makes the processor raise `signal`, one of [`SIGNALS`], at an instruction of
 /// host code. Returns if a handler repairs the cause or calls [`skip`].

@@ -33,6 +33,17 @@ pub fn illegal_instruction() {
     unsafe { asm!(".4byte 0", options(nostack, nomem)) };
 }
 
+/// Runs one with a stack pointer (and a frame pointer) that points nowhere, as a
+/// bug may leave it.
+///
+/// # Safety
+///
+/// * Nothing goes on from here: a handler ends the process.
+pub unsafe fn illegal_instruction_without_a_stack() -> ! {
+    // SAFETY: the process ends here, by this function's duty.
+    unsafe { asm!("li sp, 16", "mv s0, sp", ".4byte 0", options(noreturn)) }
+}
+
 /// Never called: no division raises a signal.
 pub(super) fn divide_by_zero() {}
 

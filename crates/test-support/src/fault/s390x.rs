@@ -26,6 +26,24 @@ pub fn illegal_instruction() {
     unsafe { asm!(".2byte 0", options(nostack, nomem)) };
 }
 
+/// Runs one with a stack pointer (and a frame pointer) that points nowhere, as a
+/// bug may leave it.
+///
+/// # Safety
+///
+/// * Nothing goes on from here: a handler ends the process.
+pub unsafe fn illegal_instruction_without_a_stack() -> ! {
+    // SAFETY: the process ends here, by this function's duty.
+    unsafe {
+        asm!(
+            "lghi %r15, 8",
+            "lgr %r11, %r15",
+            ".2byte 0",
+            options(noreturn)
+        )
+    }
+}
+
 /// Divides an integer by zero.
 pub(super) fn divide_by_zero() {
     // SAFETY: raises a signal, and changes nothing but the pair of registers.

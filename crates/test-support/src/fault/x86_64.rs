@@ -22,6 +22,17 @@ pub fn illegal_instruction() {
     unsafe { asm!("ud2", options(nostack, nomem)) };
 }
 
+/// Runs one with a stack pointer (and a frame pointer) that points nowhere, as a
+/// bug may leave it.
+///
+/// # Safety
+///
+/// * Nothing goes on from here: a handler ends the process.
+pub unsafe fn illegal_instruction_without_a_stack() -> ! {
+    // SAFETY: the process ends here, by this function's duty.
+    unsafe { asm!("mov rsp, 8", "mov rbp, rsp", "ud2", options(noreturn)) }
+}
+
 /// Divides an integer by zero.
 pub(super) fn divide_by_zero() {
     // SAFETY: raises a signal, and changes nothing.

@@ -17,7 +17,7 @@ const NUMBER: &str = "TRAPLINE_SIGNAL_TEST_CHILD";
 fn patience() -> u32 {
     match emulator() {
         None => 60,
-        Some(_) => 600,
+        Some(_) => 300,
     }
 }
 

@@ -132,31 +132,11 @@ pub(crate) fn map(size: usize, protection: c_int) -> Range<usize> {
     base..base + size
 }
 
-/// Maps a page of a file that is empty.
-pub(crate) fn map_page_of_empty_file() -> Range<usize> {
-    // SAFETY: a new file and a new mapping.
-    let base = unsafe {
-        let file = libc::memfd_create(c"empty".as_ptr(), 0);
-        assert!(file >= 0);
-        libc::mmap(
-            ptr::null_mut(),
-            4096,
-            libc::PROT_READ,
-            libc::MAP_SHARED,
-            file,
-            0,
-        )
-    };
-    assert_ne!(base, libc::MAP_FAILED);
-    let base = base.expose_provenance();
-    base..base + 4096
-}
-
-/// Makes a page readable and writable; from a handler, too.
-pub(crate) fn unprotect_page(address: usize) {
-    let page = ptr::with_exposed_provenance_mut(address & !4095);
+/// Makes whole pages readable and writable; from a handler, too.
+pub(crate) fn unprotect(pages: Range<usize>) {
+    let start = ptr::with_exposed_provenance_mut(pages.start);
     // SAFETY: the tests do this to memory that they mapped for it.
-    let result = unsafe { libc::mprotect(page, 4096, libc::PROT_READ | libc::PROT_WRITE) };
+    let result = unsafe { libc::mprotect(start, pages.len(), libc::PROT_READ | libc::PROT_WRITE) };
     assert_eq!(result, 0);
 }
 

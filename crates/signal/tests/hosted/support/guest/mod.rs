@@ -1,8 +1,16 @@
-//! A guest without a compiler: x86_64 code written by hand, registered with the
+//! A guest without a compiler: machine code written by hand, registered with the
 //! code registry, and a store for it.
+//!
+//! The code is in one file for each instruction set, with the same symbols in
+//! the same order. Its frames are as compilers make them. `guest_enter` is the
+//! entry trampoline: its arguments are the store's words, the guest function and
+//! one argument for it; it writes its own frame pointer to the third word. The
+//! other functions are described at [`Function`]; for each instruction that may trap there
+//! is a symbol, which is what compilers put into trap tables for it: its
+//! address, or that of its last byte where the processor reports such a trap
+//! when the instruction is done.
 
 use std::any::Any;
-use std::arch::global_asm;
 use std::cell::{Cell, UnsafeCell};
 use std::ops::Range;
 use std::ptr::{self, NonNull};
@@ -14,84 +22,18 @@ use trapline_activation::{
 };
 use trapline_arch::VirtualAddress;
 use trapline_code_registry::{CodeAddress, CodeObject, Registration, TrapKind, register_code};
+use trapline_test_support::fault;
 
 use super::os;
 
-// Frames as compilers make them. `guest_enter` is the entry trampoline: its
-// arguments are the store's words, the guest function and one argument for it;
-// it writes its own frame pointer to the third word.
-global_asm!(
-    ".p2align 4",
-    ".globl guest_text",
-    "guest_text:",
-    ".globl guest_enter",
-    "guest_enter:",
-    "  push rbp",
-    "  mov rbp, rsp",
-    "  mov [rdi + 16], rbp",
-    "  mov rax, rsi",
-    "  mov rdi, rdx",
-    "  call rax",
-    "  pop rbp",
-    "  ret",
-    ".globl guest_unreachable",
-    "guest_unreachable:",
-    "  push rbp",
-    "  mov rbp, rsp",
-    ".globl guest_unreachable_trap",
-    "guest_unreachable_trap:",
-    "  ud2",
-    ".globl guest_load",
-    "guest_load:",
-    "  push rbp",
-    "  mov rbp, rsp",
-    ".globl guest_load_trap",
-    "guest_load_trap:",
-    "  mov rax, [rdi]",
-    "  pop rbp",
-    "  ret",
-    ".globl guest_load_unlisted",
-    "guest_load_unlisted:",
-    "  push rbp",
-    "  mov rbp, rsp",
-    "  mov rax, [rdi]",
-    "  pop rbp",
-    "  ret",
-    ".globl guest_divide",
-    "guest_divide:",
-    "  push rbp",
-    "  mov rbp, rsp",
-    "  mov eax, 0x80000000",
-    "  cdq",
-    ".globl guest_divide_trap",
-    "guest_divide_trap:",
-    "  idiv edi",
-    "  pop rbp",
-    "  ret",
-    // Spins until the word at its argument is not 0. The instruction that it
-    // is at most of the time is listed as one that may trap.
-    ".globl guest_spin",
-    "guest_spin:",
-    "  push rbp",
-    "  mov rbp, rsp",
-    ".globl guest_spin_trap",
-    "guest_spin_trap:",
-    "  cmp qword ptr [rdi], 0",
-    "  je guest_spin_trap",
-    "  pop rbp",
-    "  ret",
-    // Calls the host function that its argument points to. It does not write
-    // the exit words: no backtrace is taken in there.
-    ".globl guest_call_host",
-    "guest_call_host:",
-    "  push rbp",
-    "  mov rbp, rsp",
-    "  call rdi",
-    "  pop rbp",
-    "  ret",
-    ".globl guest_text_end",
-    "guest_text_end:",
-);
+#[cfg(target_arch = "aarch64")]
+mod aarch64;
+#[cfg(target_arch = "riscv64")]
+mod riscv64;
+#[cfg(target_arch = "s390x")]
+mod s390x;
+#[cfg(target_arch = "x86_64")]
+mod x86_64;
 
 unsafe extern "C" {
     safe static guest_text: u8;
@@ -103,6 +45,8 @@ unsafe extern "C" {
     safe static guest_load_unlisted: u8;
     safe static guest_divide: u8;
     safe static guest_divide_trap: u8;
+    safe static guest_check: u8;
+    safe static guest_check_trap: u8;
     safe static guest_spin: u8;
     safe static guest_spin_trap: u8;
     safe static guest_call_host: u8;
@@ -118,11 +62,16 @@ pub(crate) enum Function {
     Load,
     /// The same, where the compiler expected no trap.
     LoadUnlisted,
-    /// Divides the smallest 32-bit integer by its argument.
+    /// Divides the smallest 32-bit integer by its argument, which traps for 0 and
+    /// -1: by the division itself where that faults, else by a check before it.
     Divide,
-    /// Waits until the word at its argument is not 0.
+    /// Traps if its argument is 0, by what compilers use for that.
+    Check,
+    /// Waits until the word at its argument is not 0. The instruction that it is
+    /// at most of the time is listed as one that may trap.
     Spin,
-    /// Calls the host function that is its argument.
+    /// Calls the host function that is its argument. It does not write the exit
+    /// words: no backtrace is taken in there.
     CallHost,
 }
 
@@ -133,17 +82,19 @@ impl Function {
             Self::Load => &guest_load,
             Self::LoadUnlisted => &guest_load_unlisted,
             Self::Divide => &guest_divide,
+            Self::Check => &guest_check,
             Self::Spin => &guest_spin,
             Self::CallHost => &guest_call_host,
         }
     }
 
-    /// The instruction of the function that may trap.
+    /// Where the trap table lists the function's instruction that may trap.
     pub(crate) fn trap_site(self) -> VirtualAddress {
         VirtualAddress::from_ptr(match self {
             Self::Unreachable => &guest_unreachable_trap,
             Self::Load => &guest_load_trap,
             Self::Divide => &guest_divide_trap,
+            Self::Check => &guest_check_trap,
             Self::Spin => &guest_spin_trap,
             Self::LoadUnlisted | Self::CallHost => panic!("no trap site"),
         })
@@ -169,6 +120,7 @@ impl CodeObject for GuestCode {
                 &raw const guest_divide_trap,
                 TrapKind::IntegerDivisionByZero,
             ),
+            (&raw const guest_check_trap, TrapKind::NullReference),
             (&raw const guest_spin_trap, TrapKind::MemoryOutOfBounds),
         ]
         .into_iter()
@@ -189,7 +141,7 @@ impl CodeObject for GuestCode {
 pub(crate) enum Hook {
     /// It is a trap.
     Trap,
-    /// Makes the page accessible, and leaves a mess in `errno`.
+    /// Makes the whole memory accessible, and leaves a mess in `errno`.
     Repair,
     /// Notes whether this is a signal stack.
     NoteStack,
@@ -197,7 +149,7 @@ pub(crate) enum Hook {
     Fault(i32),
 }
 
-/// A store with one memory: a page that can be accessed and a guard region.
+/// A store with one memory that can be accessed, and a guard region behind it.
 pub(crate) struct GuestStore {
     words: UnsafeCell<[usize; 3]>,
     pub(crate) memory: Range<usize>,
@@ -205,15 +157,16 @@ pub(crate) struct GuestStore {
     pub(crate) was_on_signal_stack: Cell<bool>,
 }
 
-/// Size of the memory of a [`GuestStore`]; the guard region is as large.
-pub(crate) const MEMORY_SIZE: usize = 4096;
+/// Size of the memory of a [`GuestStore`]; the guard region is as large. A multiple
+/// of every page size that Linux has.
+pub(crate) const MEMORY_SIZE: usize = 1 << 16;
 
 impl GuestStore {
     pub(crate) fn new() -> Self {
         static REGISTRATION: OnceLock<Registration> = OnceLock::new();
         REGISTRATION.get_or_init(|| register_code(Arc::new(GuestCode)).unwrap());
         let memory = os::map(2 * MEMORY_SIZE, libc::PROT_NONE);
-        os::unprotect_page(memory.start);
+        os::unprotect(memory.start..memory.start + MEMORY_SIZE);
         Self {
             words: UnsafeCell::new([0; 3]),
             memory,
@@ -278,11 +231,15 @@ unsafe impl Store for GuestStore {
         })
     }
 
-    fn on_guest_fault(&self, fault: &GuestFault) -> FaultVerdict {
+    fn on_guest_fault(&self, guest_fault: &GuestFault) -> FaultVerdict {
         match self.hook {
             Hook::Trap => FaultVerdict::NotHandled,
             Hook::Repair => {
-                os::unprotect_page(fault.faulting_addr.unwrap().get());
+                assert!(
+                    self.memory
+                        .contains(&guest_fault.faulting_addr.unwrap().get())
+                );
+                os::unprotect(self.memory.clone());
                 os::set_errno(libc::EXDEV);
                 FaultVerdict::Handled
             }
@@ -291,7 +248,7 @@ unsafe impl Store for GuestStore {
                 FaultVerdict::NotHandled
             }
             Hook::Fault(signal) => {
-                super::fault::raise_in_host_code(signal);
+                fault::raise(signal);
                 FaultVerdict::NotHandled
             }
         }
