@@ -64,6 +64,9 @@ fn a_segfault_in_plain_rust_after_guests_have_trapped_kills_the_process_by_sigse
 
 #[test]
 fn a_recursion_in_host_code_is_reported_by_std_as_without_us() {
+    if trapline_test_support::skipped_under_emulation!(trapline_test_support::NO_GUARD_PAGES) {
+        return;
+    }
     // std's own handler, which was there before ours, prints and aborts.
     dies("host_recursion", libc::SIGABRT, |stderr| {
         stderr.contains("has overflowed its stack")

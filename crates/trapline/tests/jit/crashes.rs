@@ -5,7 +5,8 @@ use std::os::unix::process::ExitStatusExt;
 use std::ptr;
 
 use trapline::Store;
-use trapline_test_support::standard_error;
+use trapline_test_support::fault::reported;
+use trapline_test_support::{NO_GUARD_PAGES, skipped_under_emulation, standard_error};
 
 use crate::support::subprocess::{assert_dies_silently, outputs_of};
 use crate::support::{Guest, JitStore, LinearMemory};
@@ -155,6 +156,9 @@ fn a_fault_in_plain_rust_after_a_guest_is_a_bug_of_the_host() {
 /// The standard library has a word to say about this one; we have not.
 #[test]
 fn a_host_function_out_of_stack_is_a_bug_of_the_host() {
+    if skipped_under_emulation!(NO_GUARD_PAGES) {
+        return;
+    }
     #[expect(unconditional_recursion, reason = "that is what is tried")]
     fn recurse(depth: u64) -> u64 {
         std::hint::black_box(recurse(depth + 1) + depth)
@@ -181,7 +185,7 @@ fn a_fault_outside_of_all_memories_stops_the_process_with_a_message() {
     let outputs = outputs_of(name, |entry| {
         let store = JitStore::new().with_memory(LinearMemory::new(4096));
         let address = inaccessible();
-        println!("address {address:#x},");
+        println!("address {:#x},", reported(address));
         let _ = store.call(entry, &guest(), "load", &[address as u64]);
     });
     for output in outputs {

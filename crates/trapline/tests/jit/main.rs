@@ -21,9 +21,7 @@ mod entering;
 mod hardware;
 mod host_calls;
 mod nesting;
-#[cfg(target_arch = "x86_64")]
 mod own_vector;
-#[cfg(target_arch = "x86_64")]
 mod registers;
 mod registration;
 mod sentinels;

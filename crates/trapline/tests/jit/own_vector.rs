@@ -1,7 +1,7 @@
 //! A client with an exception vector of its own, in place of
 //! `trapline::signal`: what `handle_wasm_exception` decides for every kind of
-//! exception, and that carrying it out is all there is to do. (x86_64, in
-//! processes of their own, since handlers are the whole process's.)
+//! exception, and that carrying it out is all there is to do. (In processes of
+//! their own, since handlers are the whole process's.)
 
 use std::ffi::{c_int, c_void};
 use std::ops::ControlFlow;
@@ -10,10 +10,16 @@ use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use libc::{siginfo_t, ucontext_t};
-use trapline::{Outcome, TrapKind, VirtualAddress, handle_wasm_exception, signal};
+use trapline::{Outcome, TrapKind, VirtualAddress, handle_wasm_exception_with_fp, signal};
+use trapline_test_support::fault::reported;
 
 use crate::support::subprocess::outputs_of;
 use crate::support::{Guest, JitStore, LinearMemory, frames};
+
+/// Where registers are in a `ucontext_t` is known once in this workspace.
+#[path = "../../../signal/src/regs/mod.rs"]
+#[expect(dead_code, reason = "a vector of one's own needs less of it")]
+mod registers;
 
 /// How many exceptions were traps, and how many were to be tried again.
 static RESUMED: AtomicUsize = AtomicUsize::new(0);
@@ -32,27 +38,19 @@ const NOT_OURS: c_int = 44;
 unsafe extern "C" fn vector(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     // SAFETY: the kernel's, and ours until we return.
     let context = unsafe { &mut *context.cast::<ucontext_t>() };
-    let registers = &mut context.uc_mcontext.gregs;
-    let address = |register: c_int| VirtualAddress::new(registers[register as usize] as usize);
-    let (pc, fp) = (address(libc::REG_RIP), address(libc::REG_RBP));
+    let pc = VirtualAddress::new(registers::trap_pc(context, signal));
+    // SAFETY: asked for only if this is a trap site of a guest.
+    let fp = || VirtualAddress::new(unsafe { registers::frame_pointer(context) });
     // SAFETY: a memory fault has an address.
     let data =
         (signal == libc::SIGSEGV).then(|| VirtualAddress::from_ptr(unsafe { (*info).si_addr() }));
     // SAFETY: the registers of what was interrupted on this thread; what is
     // decided is carried out here.
-    let outcome = unsafe { handle_wasm_exception(pc, fp, data) };
+    let outcome = unsafe { handle_wasm_exception_with_fp(pc, fp, data) };
     match outcome {
         ControlFlow::Break(Outcome::Resume(resume)) => {
             RESUMED.fetch_add(1, Ordering::Relaxed);
-            for (register, value) in [
-                (libc::REG_RIP, resume.pc),
-                (libc::REG_RSP, resume.sp),
-                (libc::REG_RBP, resume.fp),
-                (libc::REG_RAX, resume.payload[0]),
-                (libc::REG_RDX, resume.payload[1]),
-            ] {
-                registers[register as usize] = value as i64;
-            }
+            registers::write_resume(&mut context.uc_mcontext, &resume);
         }
         ControlFlow::Break(Outcome::Retry) => {
             RETRIED.fetch_add(1, Ordering::Relaxed);
@@ -150,7 +148,7 @@ fn traps_retries_and_escapes_are_told_apart() {
 
         let elsewhere = LinearMemory::new(0);
         let address = elsewhere.base().as_ptr().addr();
-        ESCAPE_ADDRESS.store(address, Ordering::Relaxed);
+        ESCAPE_ADDRESS.store(reported(address), Ordering::Relaxed);
         let _ = store.call(entry, &guest, "load", &[address as u64]);
     });
     assert_exits_with(ESCAPED, &outputs);
