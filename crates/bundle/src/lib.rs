@@ -47,6 +47,12 @@ pub struct Options {
 /// compiled is the script's failure, where and when it is run.)
 pub fn bundle(options: &Options) -> anyhow::Result<Vec<u8>> {
     let compile_options = CompileOptions::for_target(&options.target);
+    let compile_options = if options.target.starts_with("riscv64") {
+        // The suite has vectors; so have guests.
+        compile_options.isa_flag("has_v", "true")
+    } else {
+        compile_options
+    };
     let mut compile_options = match options.traps {
         Traps::Hardware => compile_options,
         Traps::Explicit => compile_options.explicit_checks(),

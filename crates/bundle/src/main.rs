@@ -74,7 +74,8 @@ fn main() -> anyhow::Result<()> {
     std::fs::write(output, &bytes).with_context(|| format!("cannot write {}", output.display()))?;
     let size = bytes.len();
     // Read as its users will; and it is the end of the process.
-    let written = Bundle::parse_any_machine(bytes.leak())?;
+    // SAFETY: just made.
+    let written = unsafe { Bundle::parse_any_machine(bytes.leak()) }?;
     println!(
         "{}: {}, {}, {} guests, {} scripts, {} artifacts by name, {size} bytes",
         output.display(),

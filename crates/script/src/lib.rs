@@ -40,7 +40,8 @@
 //! let file = BundleWriter::new(Isa::HOST.unwrap(), Traps::Explicit).finish();
 //!
 //! // In the kernel, the file is a part of the image.
-//! let bundle = Bundle::parse(file.leak())?;
+//! // SAFETY: made above.
+//! let bundle = unsafe { Bundle::parse(file.leak()) }?;
 //! let mut log = String::new();
 //! let tally = run_guests(&bundle, &mut Env {
 //!     engine: &Engine::new(),
@@ -59,7 +60,8 @@
 //! # Trust
 //!
 //! The artifacts in a bundle are machine code. Checksums tell damage, not
-//! intent: run only bundles that your own compiler's output went into.
+//! intent, so [`Bundle::parse`] is `unsafe`: use only bundles that your own
+//! compiler's output went into.
 #![no_std]
 
 extern crate alloc;

@@ -10,12 +10,12 @@ use core::ops::AddAssign;
 use core::sync::atomic::{AtomicUsize, Ordering};
 
 use trapline_activation::panic::catch;
-use trapline_embed::{Engine, MemoryRelocation, Module};
+use trapline_embed::{Engine, MemoryRelocation};
 
 use crate::bundle::{Bundle, Guest, Script};
 use crate::console::Captured;
 use crate::guest::{GuestOptions, run_guest};
-use crate::report::{STATUS_PANIC, chain, panic_message};
+use crate::report::{STATUS_PANIC, panic_message};
 use crate::runner::ScriptRunner;
 use crate::tally::{Kind, Outcome};
 use crate::threads::Threads;
@@ -126,12 +126,7 @@ pub fn run_guests(bundle: &Bundle, env: &mut Env<'_>) -> GuestTally {
 }
 
 fn check_guest(guest: Guest<'_>, env: &Env<'_>) -> Result<(), String> {
-    let artifact = guest.artifact()?;
-    // SAFETY: the compiler's own output, by the word of who wrote the bundle; the
-    // checksum says that it is unchanged.
-    let module = unsafe { Module::load(env.engine, &artifact) }
-        .map_err(|error| format!("cannot load: {}", chain(&error)))?;
-    drop(artifact);
+    let module = guest.load(env.engine)?;
     let options = GuestOptions {
         max_wasm_stack: guest.options().max_wasm_stack.or(env.max_wasm_stack),
         ..guest.options().clone()
@@ -171,10 +166,7 @@ pub fn run_scripts(bundle: &Bundle, env: &mut Env<'_>) -> Outcome {
 }
 
 fn script_runner(bundle: &Bundle, env: &Env<'_>) -> Result<ScriptRunner, String> {
-    let spectest = bundle.spectest()?;
-    // SAFETY: as for the guests.
-    let spectest = unsafe { Module::load(env.engine, &spectest) }
-        .map_err(|error| format!("cannot load: {}", chain(&error)))?;
+    let spectest = bundle.load_spectest(env.engine)?;
     Ok(ScriptRunner {
         engine: env.engine.clone(),
         spectest,

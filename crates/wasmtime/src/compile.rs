@@ -76,7 +76,9 @@ impl CompileOptions {
     /// As for [`host`](Self::host), but for targets without an operating
     /// system (`…-none…`), which get explicit checks and no reservations. On
     /// x86_64 the code expects SSE 4.2 and `popcnt` (any CPU since 2009), so
-    /// that it rounds numbers and shuffles vectors by itself.
+    /// that it rounds numbers and shuffles vectors by itself. On riscv64 it
+    /// expects no more than RV64GC; modules with vectors need the flag `has_v`,
+    /// and are refused without.
     #[must_use]
     pub fn for_target(target: &str) -> Self {
         let options = Self {
@@ -157,8 +159,8 @@ impl CompileOptions {
             .wasm_multi_memory(true)
             .wasm_memory64(true)
             .wasm_extended_const(true)
-            .wasm_simd(true)
-            .wasm_relaxed_simd(true)
+            .wasm_simd(self.has_vectors())
+            .wasm_relaxed_simd(self.has_vectors())
             .wasm_custom_page_sizes(true)
             .wasm_wide_arithmetic(true);
         config
@@ -196,6 +198,24 @@ impl CompileOptions {
             }
         }
         Ok(config)
+    }
+}
+
+impl CompileOptions {
+    /// Whether the target has instructions for WebAssembly's vectors: all have
+    /// but RISC-V, where they are the extension V, and where the code generator
+    /// panics without it.
+    fn has_vectors(&self) -> bool {
+        let v = |(flag, value): &(String, String)| flag == "has_v" && value == "true";
+        match &self.target {
+            Some(triple) => {
+                Isa::of_triple(triple) != Some(Isa::Riscv64) || self.isa_flags.iter().any(v)
+            }
+            None => {
+                Isa::HOST != Some(Isa::Riscv64)
+                    || crate::Cpu::host().is_some_and(|cpu| cpu.has_feature("has_v"))
+            }
+        }
     }
 }
 

@@ -2,7 +2,7 @@
 
 use trapline_wasmtime::compile::{CompileError, CompileOptions, Compiler, compile};
 use trapline_wasmtime::vm::Builtin;
-use trapline_wasmtime::{Artifact, FlagSetting};
+use trapline_wasmtime::{Artifact, Cpu, FlagSetting, Isa};
 
 fn artifact(wat: &str, options: &CompileOptions) -> Artifact {
     let file = compile(wat.as_bytes(), options).unwrap_or_else(|error| panic!("{}", chain(&error)));
@@ -236,6 +236,27 @@ fn on_x86_without_extensions_rounding_is_a_call() {
         b"(module (func (param v128) (result v128) (i8x16.swizzle (local.get 0) (local.get 0))))";
     let error = Artifact::parse_any_target(compile(wat, &options).unwrap()).unwrap_err();
     assert!(error.to_string().contains("i8x16_swizzle"), "{error}");
+}
+
+/// The code generator would panic on them.
+#[test]
+fn vectors_are_refused_on_riscv_without_the_vector_extension() {
+    let wat = "(module (func (param v128) (result v128) (i8x16.neg (local.get 0))))";
+    let options = CompileOptions::for_target("riscv64gc-unknown-linux-gnu");
+    let error = compile(wat.as_bytes(), &options).unwrap_err();
+    assert!(
+        chain(&error).contains("SIMD support is not enabled"),
+        "{error:?}"
+    );
+    let options = options.isa_flag("has_v", "true");
+    let bytes = compile(wat.as_bytes(), &options).unwrap();
+    let artifact = Artifact::parse_any_target(bytes.clone()).unwrap();
+    assert_eq!(artifact.isa(), Isa::Riscv64);
+    if Isa::HOST == Some(Isa::Riscv64) {
+        // Whether it runs here is for the CPU to say.
+        let cpu = Cpu::new(Isa::Riscv64, &|flag| (flag != "has_v").then_some(true));
+        assert!(Artifact::parse_for(bytes, cpu).is_err());
+    }
 }
 
 #[test]

@@ -12,8 +12,8 @@ use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 
-use trapline_embed::{Engine, Module};
-use trapline_wasmtime::Isa;
+use trapline_embed::{Engine, LoadError, Module};
+use trapline_wasmtime::{Artifact, Cpu, Isa};
 
 use self::format::{
     BlobEntry, Contents, GuestEntry, HEADER, LARGEST_RATIO, MAGIC, ScriptEntry, VERSION,
@@ -41,7 +41,13 @@ struct Inner {
     /// The place of each blob in `data`.
     blobs: Vec<Range<usize>>,
     data: &'static [u8],
+    /// What the CPU has, if its user knows more than can be found out.
+    has_feature: Option<HasFeature>,
 }
+
+/// Tells whether the CPU has what a flag of the compiler stands for, see
+/// [`Cpu::new`].
+type HasFeature = fn(&str) -> Option<bool>;
 
 impl Bundle {
     /// Reads a bundle for the machine that this code runs on.
@@ -51,8 +57,16 @@ impl Bundle {
     /// If the bytes are no bundle of this version, are truncated or damaged,
     /// or are for another instruction set. Damage to the compressed parts is
     /// found when they are used.
-    pub fn parse(bytes: &'static [u8]) -> Result<Self, BundleError> {
-        let bundle = Self::parse_any_machine(bytes)?;
+    ///
+    /// # Safety
+    ///
+    /// * If the bytes are a bundle, it is what [`BundleWriter`] made, and the
+    ///   artifacts that went into it are what the compiler made. They are machine
+    ///   code, which whoever has a bundle can run: nobody can tell by looking at it
+    ///   that it stays in its sandbox.
+    pub unsafe fn parse(bytes: &'static [u8]) -> Result<Self, BundleError> {
+        // SAFETY: the caller's duty is the same.
+        let bundle = unsafe { Self::parse_any_machine(bytes) }?;
         if Some(bundle.isa()) != Isa::HOST {
             let expected = Isa::HOST.map_or("an instruction set of the compiler", Isa::name);
             return Err(BundleError::new(
@@ -66,12 +80,17 @@ impl Bundle {
         Ok(bundle)
     }
 
-    /// Reads a bundle for any machine.
+    /// Reads a bundle for any machine. On another one its artifacts are refused
+    /// when they are loaded.
     ///
     /// # Errors
     ///
     /// As [`parse`](Self::parse), but for the last.
-    pub fn parse_any_machine(bytes: &'static [u8]) -> Result<Self, BundleError> {
+    ///
+    /// # Safety
+    ///
+    /// * As for [`parse`](Self::parse).
+    pub unsafe fn parse_any_machine(bytes: &'static [u8]) -> Result<Self, BundleError> {
         let (header, contents, data) = split(bytes)?;
         let Header { isa, traps, .. } = header;
         let (contents, rest) = postcard::take_from_bytes::<Contents<'static>>(contents)
@@ -92,7 +111,36 @@ impl Bundle {
             contents,
             blobs,
             data,
+            has_feature: None,
         })))
+    }
+
+    /// The same bundle for a CPU about which `has_feature` knows more than
+    /// [`Cpu::host`] finds out: code below machine mode of riscv64, without an
+    /// operating system, has nobody to ask.
+    ///
+    /// # Safety
+    ///
+    /// * The CPU has each feature that the function says it has, and it may be
+    ///   used.
+    #[must_use]
+    pub unsafe fn with_cpu_features(self, has_feature: HasFeature) -> Self {
+        let Inner {
+            isa,
+            traps,
+            contents,
+            blobs,
+            data,
+            ..
+        } = &*self.0;
+        Self(Arc::new(Inner {
+            isa: *isa,
+            traps: *traps,
+            contents: contents.clone(),
+            blobs: blobs.clone(),
+            data,
+            has_feature: Some(has_feature),
+        }))
     }
 
     /// The instruction set that it was compiled for.
@@ -145,23 +193,69 @@ impl Bundle {
     ///
     /// If there is none of this name, or if it is damaged.
     pub fn artifact(&self, name: &str) -> Result<Vec<u8>, BundleError> {
-        let entries = &self.0.contents.artifacts;
-        match entries.iter().find(|(known, _)| *known == name) {
-            Some((_, number)) => self.blob(*number),
-            None => Err(missing(format!("an artifact `{name}`"))),
-        }
+        self.blob(self.number_of(name)?)
     }
 
-    /// The compiled module [`SPECTEST`](crate::SPECTEST).
+    /// The compiled module [`SPECTEST`](crate::SPECTEST), decompressed.
     ///
     /// # Errors
     ///
     /// If there is none, or if it is damaged.
     pub fn spectest(&self) -> Result<Vec<u8>, BundleError> {
-        match self.0.contents.spectest {
-            Some(number) => self.blob(number),
-            None => Err(missing("the module `spectest`".into())),
-        }
+        self.blob(self.number_of_spectest()?)
+    }
+
+    /// Loads the compiled module [`SPECTEST`](crate::SPECTEST).
+    ///
+    /// # Errors
+    ///
+    /// If there is none, or as [`Guest::load`].
+    pub fn load_spectest(&self, engine: &Engine) -> Result<Module, String> {
+        self.load(engine, self.number_of_spectest()?)
+    }
+
+    fn number_of_spectest(&self) -> Result<u32, BundleError> {
+        let number = self.0.contents.spectest;
+        number.ok_or_else(|| missing("the module `spectest`".into()))
+    }
+
+    /// Loads an artifact of the bundle.
+    ///
+    /// # Errors
+    ///
+    /// If it is damaged or does not fit the machine or the engine's platform, or if there
+    /// is no room.
+    pub(crate) fn load(&self, engine: &Engine, number: u32) -> Result<Module, String> {
+        let bytes = self.blob(number)?;
+        let artifact = match (&self.0.has_feature, Isa::HOST) {
+            (Some(has_feature), Some(isa)) => {
+                Artifact::parse_for(bytes, Cpu::new(isa, has_feature))
+            }
+            _ => Artifact::parse(bytes),
+        };
+        let artifact = artifact.map_err(LoadError::from);
+        // SAFETY: the compiler's own output and what the CPU has, by the words of
+        // who made the bundle from bytes; the checksum says that it is unchanged.
+        let module =
+            artifact.and_then(|artifact| unsafe { Module::from_artifact(engine, artifact) });
+        module.map_err(|error| format!("cannot load: {}", chain(&error)))
+    }
+
+    /// Loads an artifact by its name.
+    ///
+    /// # Errors
+    ///
+    /// If there is none of this name, or as [`Guest::load`].
+    pub fn load_artifact(&self, engine: &Engine, name: &str) -> Result<Module, String> {
+        self.load(engine, self.number_of(name)?)
+    }
+
+    fn number_of(&self, name: &str) -> Result<u32, BundleError> {
+        let mut entries = self.0.contents.artifacts.iter();
+        let entry = entries.find(|(known, _)| *known == name);
+        entry
+            .map(|(_, number)| *number)
+            .ok_or_else(|| missing(format!("an artifact `{name}`")))
     }
 
     /// What a blob stands for.
@@ -234,6 +328,16 @@ impl<'a> Guest<'a> {
         self.bundle.blob(self.entry.artifact)
     }
 
+    /// Loads its module.
+    ///
+    /// # Errors
+    ///
+    /// If it is damaged or does not fit the machine or the engine's platform, or if there
+    /// is no room.
+    pub fn load(&self, engine: &Engine) -> Result<Module, String> {
+        self.bundle.load(engine, self.entry.artifact)
+    }
+
     /// The exit status that is expected.
     #[must_use]
     pub fn exit(&self) -> u8 {
@@ -292,6 +396,12 @@ impl Script<'_> {
         self.bundle.blob(self.entry().actions)
     }
 
+    /// The artifacts of its modules, decompressed one by one.
+    pub fn artifacts(&self) -> impl Iterator<Item = Result<Vec<u8>, BundleError>> {
+        let numbers = self.entry().modules.iter().flatten();
+        numbers.map(|number| self.bundle.blob(*number))
+    }
+
     /// Its modules.
     #[must_use]
     pub fn modules(&self) -> Arc<dyn Modules> {
@@ -315,11 +425,7 @@ impl Modules for ScriptModules {
             Some(Err(message)) => return Err((*message).into()),
             None => return Err(missing(format!("module {module} of the script")).into()),
         };
-        let artifact = self.bundle.blob(number)?;
-        // SAFETY: the compiler's own output, by the word of who wrote the bundle;
-        // the checksum says that it is unchanged.
-        unsafe { Module::load(engine, &artifact) }
-            .map_err(|error| format!("cannot load: {}", chain(&error)))
+        self.bundle.load(engine, number)
     }
 }
 

@@ -12,7 +12,20 @@ mod isa;
 #[path = "aarch64.rs"]
 mod isa;
 
-#[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+#[cfg(target_arch = "riscv64")]
+#[path = "riscv64.rs"]
+mod isa;
+
+#[cfg(target_arch = "s390x")]
+#[path = "s390x.rs"]
+mod isa;
+
+#[cfg(not(any(
+    target_arch = "x86_64",
+    target_arch = "aarch64",
+    target_arch = "riscv64",
+    target_arch = "s390x",
+)))]
 #[path = "other.rs"]
 mod isa;
 
@@ -52,8 +65,10 @@ impl<'a> Cpu<'a> {
     /// * on aarch64, the operating system reports (feature `std`), or the
     ///   identification registers, which only code at EL1 and above may read
     ///   everywhere (without it);
-    /// * elsewhere, this crate itself was compiled for. Use [`new`](Self::new)
-    ///   if more is known.
+    /// * on riscv64, the operating system reports (feature `std`, Linux; only
+    ///   extensions with names of one letter), or this crate itself was compiled
+    ///   for. Use [`new`](Self::new) if more is known;
+    /// * on s390x, the instruction `stfle` reports.
     #[must_use]
     pub fn host() -> Option<Cpu<'static>> {
         Some(Cpu {
@@ -66,6 +81,12 @@ impl<'a> Cpu<'a> {
     #[must_use]
     pub const fn isa(&self) -> Isa {
         self.isa
+    }
+
+    /// Whether the CPU is known to have a feature.
+    #[cfg(feature = "compile")]
+    pub(crate) fn has_feature(&self, flag: &str) -> bool {
+        (self.has_feature)(flag) == Some(true)
     }
 
     /// Whether code compiled with this flag runs on the CPU; `Err` is the
