@@ -18,7 +18,11 @@ use crate::support::{Guest, JitStore, LinearMemory, frames};
 
 /// Where registers are in a `ucontext_t` is known once in this workspace.
 #[path = "../../../signal/src/regs/mod.rs"]
-#[expect(dead_code, reason = "a vector of one's own needs less of it")]
+#[expect(
+    dead_code,
+    unused_imports,
+    reason = "a vector of one's own needs less of it"
+)]
 mod registers;
 
 /// How many exceptions were traps, and how many were to be tried again.

@@ -3,7 +3,7 @@
 
 use std::mem::offset_of;
 
-use cranelift_codegen::ir::Signature;
+use cranelift_codegen::ir::{Signature, Type};
 
 use super::store::{ARGUMENTS, JitContext};
 
@@ -32,6 +32,24 @@ pub(crate) enum Sentinel {
     Always,
 }
 
+/// Where the bytes of a value lie in the word of 64 bits that its bits are
+/// the lowest of.
+fn offset_in_word(ty: Type) -> u32 {
+    match cfg!(target_endian = "big") {
+        true => 8 - ty.bytes(),
+        false => 0,
+    }
+}
+
+/// A type in the signature of a function of the host. Some ABIs (s390x) have
+/// the caller extend small integers.
+fn host_type(ty: &str) -> String {
+    match ty {
+        "i8" | "i16" | "i32" => format!("{ty} uext"),
+        _ => ty.to_owned(),
+    }
+}
+
 /// The two entry trampolines of the guest function `name`: `name_enter` stores
 /// its frame pointer and calls; `name_enter_pad` stores the address and stack
 /// pointer of its landing pad, too.
@@ -49,7 +67,7 @@ pub(crate) fn entry_trampolines(name: &str, signature: &Signature) -> String {
     let mut arguments = "v0".to_owned();
     for (i, ty) in types.iter().enumerate() {
         let value = 100 + i;
-        let offset = 8 * i;
+        let offset = 8 * i as u32 + offset_in_word(*ty);
         loads.push_str(&format!(
             "    v{value} = load.{ty} notrap aligned v1+{offset}\n"
         ));
@@ -58,12 +76,15 @@ pub(crate) fn entry_trampolines(name: &str, signature: &Signature) -> String {
     // What it returns, how a call names that, how a try_call passes it on, how
     // its normal successor takes it, and how it is stored.
     let (call, passed, taken, store) = match signature.returns.as_slice() {
-        [] => ("", "", String::new(), ""),
+        [] => ("", "", String::new(), String::new()),
         [result] => (
             "v50 = ",
             "(ret0)",
             format!("(v50: {})", result.value_type),
-            "store notrap aligned v50, v1",
+            format!(
+                "store notrap aligned v50, v1+{}",
+                offset_in_word(result.value_type)
+            ),
         ),
         _ => panic!("guests here have at most one result"),
     };
@@ -72,7 +93,7 @@ pub(crate) fn entry_trampolines(name: &str, signature: &Signature) -> String {
     let landing_pc = offset_of!(JitContext, landing_pc);
     format!(
         "
-function %{name}_enter(i64, i64) -> i8 system_v {{
+function %{name}_enter(i64, i64) -> i8 uext system_v {{
     fn0 = colocated %{name}{signature}
 block0(v0: i64, v1: i64):
 {loads}
@@ -84,7 +105,7 @@ block0(v0: i64, v1: i64):
     return v3
 }}
 
-function %{name}_enter_pad(i64, i64) -> i8 system_v {{
+function %{name}_enter_pad(i64, i64) -> i8 uext system_v {{
     sig0 = {signature}
     fn0 = colocated %{name} sig0
 block0(v0: i64, v1: i64):
@@ -119,16 +140,23 @@ pub(crate) fn exit_stub(host: &HostFunction) -> String {
     let name = host.name;
     let mut params = "v0: i64".to_owned();
     let mut types = "i64".to_owned();
+    let mut host_types = types.clone();
     let mut arguments = "v0".to_owned();
     for (i, ty) in host.params.iter().enumerate() {
         let value = 100 + i;
         params.push_str(&format!(", v{value}: {ty}"));
         types.push_str(&format!(", {ty}"));
+        host_types.push_str(&format!(", {}", host_type(ty)));
         arguments.push_str(&format!(", v{value}"));
     }
-    let (returns, result, call) = match host.result {
-        "" => (String::new(), "", ""),
-        ty => (format!(" -> {ty}"), "v50", "v50 = "),
+    let (returns, host_returns, result, call) = match host.result {
+        "" => (String::new(), String::new(), "", ""),
+        ty => (
+            format!(" -> {ty}"),
+            format!(" -> {}", host_type(ty)),
+            "v50",
+            "v50 = ",
+        ),
     };
     let test = match host.sentinel {
         Sentinel::None => "jump block1".to_owned(),
@@ -146,7 +174,7 @@ pub(crate) fn exit_stub(host: &HostFunction) -> String {
     format!(
         "
 function %{name}({types}){returns} tail {{
-    fn0 = %{name}_host({types}){returns} system_v
+    fn0 = %{name}_host({host_types}){host_returns} system_v
     fn1 = %raise(i64) system_v
 block0({params}):
     ; This stub's frame record has both: where the guest's frame is, and where
