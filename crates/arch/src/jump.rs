@@ -18,7 +18,8 @@ pub struct LandingPoint {
     pub pc: usize,
     /// The stack pointer there.
     pub sp: usize,
-    /// The frame pointer there.
+    /// The frame pointer there. On s390x, which has no register for it, what the
+    /// word at the stack pointer says there.
     pub fp: usize,
 }
 
@@ -48,7 +49,8 @@ pub struct Resume {
     pub pc: usize,
     /// The stack pointer there.
     pub sp: usize,
-    /// The frame pointer there.
+    /// The frame pointer there. On s390x there is no register to load it to: it
+    /// is what the word at the stack pointer says there.
     pub fp: usize,
     /// The payload registers: `rax`, `rdx` on x86_64 (`x0`, `x1` on aarch64,
     /// `a0`, `a1` on riscv64, `r6`, `r7` on s390x). These are the registers in

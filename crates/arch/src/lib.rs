@@ -26,7 +26,7 @@
 //!  │ caller of call_with_setjmp         │
 //!  ├────────────────────────────────────┤
 //!  │ return address                     │
-//!  │ callee-saved registers             │  pushed by call_with_setjmp
+//!  │ callee-saved registers             │  saved by call_with_setjmp
 //!  │ floating-point control words       │
 //!  │ JmpBufStruct { pc, sp, fp } ───────┼─► pc: the landing point inside
 //!  ├────────────────────────────────────┤       call_with_setjmp's epilogue
@@ -57,8 +57,30 @@
 //!
 //! # Supported instruction sets
 //!
-//! x86_64 (System V ABI). One file per instruction set in `src/isa`, each with
-//! the same items in the same order.
+//! One file per instruction set in `src/isa`, each with the same items in the
+//! same order. What they make of the above:
+//!
+//! | | x86_64 | aarch64 | riscv64 | s390x |
+//! | --- | --- | --- | --- | --- |
+//! | ABI | System V | AAPCS64 | RISC-V ELF psABI | s390x ELF |
+//! | kept: integers | `rbx`, `rbp`, `r12` to `r15` | `x19` to `x29` | `s0` to `s11` | `r6` to `r13` |
+//! | kept: floating point | | lower halves of `v8` to `v15` | `fs0` to `fs11` | `f8` to `f15` |
+//! | kept: settings | MXCSR, x87 control word | FPCR | rounding mode | FPC |
+//! | frame pointer | `rbp` | `x29` | `s0` | the word at `r15` |
+//! | its alignment | 16 | 16 | 16 | 8 |
+//! | caller's frame pointer at | 0 | 0 | 0 | 0 |
+//! | return address at | 8 | 8, maybe signed | 8 | 112 |
+//! | caller's stack pointer | + 16 | + 16 | + 16 | + 0 |
+//! | payload | `rax`, `rdx` | `x0`, `x1` | `a0`, `a1` | `r6`, `r7` |
+//! | mark at landing points | `endbr64` | `bti jc` | | |
+//!
+//! Stack and frame pointer and the return address are kept on all of them. Floating
+//! point is left out where the target has none (`x86_64-unknown-none` still has
+//! the control registers, which guests may use).
+//!
+//! On s390x no register is a frame pointer: what is called so is the back chain,
+//! the caller's stack pointer. The `fp` of a [`LandingPoint`] or a [`Resume`] is
+//! then what code there will find, not something to load.
 #![no_std]
 
 mod address;
@@ -77,7 +99,7 @@ pub use jump::{JmpBuf, JmpBufStruct, LandingPoint, Resume, call_with_setjmp, det
 /// # Safety
 ///
 /// * `fp` is the frame pointer of a live frame on a stack that this code may
-///   read, so that the frame record at `fp` (two words) is readable.
+///   read, so that both words of the frame record at `fp` are readable.
 #[inline]
 #[must_use]
 pub unsafe fn get_next_older_pc_from_fp(fp: VirtualAddress) -> VirtualAddress {
