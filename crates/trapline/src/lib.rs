@@ -37,6 +37,7 @@
 //! | --- | --- | --- |
 //! | `std` | yes | hosted: host panics are caught and carried through guest frames |
 //! | `signal` | no | `trapline-signal`: POSIX signals as the source of hardware traps |
+//! | `unwinding` | no | bare metal: host panics are caught and carried through guest frames (see `activation::panic`) |
 //! | `custom-base` | no | bare metal: a function of the embedder knows where a CPU's own data is; wins over the two below |
 //! | `single-cpu` | no | bare metal: the image uses one CPU |
 //! | `tpidr-el2` | no | bare metal, aarch64: the kernel runs at EL2 |
