@@ -10,7 +10,7 @@
 use core::ops::ControlFlow;
 
 use trapline_arch::{Resume, VirtualAddress, detour, is_fp_aligned};
-use trapline_code_registry::lookup_code;
+use trapline_code_registry::{TrapKind, lookup_code};
 
 use crate::activation::{Activation, HardwareTrap, head};
 use crate::raise::leave_after_hardware_trap;
@@ -68,7 +68,7 @@ pub unsafe fn handle_wasm_exception(
     faulting_addr: Option<VirtualAddress>,
 ) -> ControlFlow<Outcome> {
     // SAFETY: this function's duties are the same.
-    unsafe { handle_wasm_exception_with_fp(pc, || fp, faulting_addr) }
+    unsafe { handle_wasm_exception_with_fp(pc, |_| fp, faulting_addr) }
 }
 
 /// [`handle_wasm_exception`] where the frame pointer is in no register, but has to
@@ -79,12 +79,15 @@ pub unsafe fn handle_wasm_exception(
 /// anything, since the fault may be anybody's, and reading there could be the
 /// next fault.
 ///
+/// It is told which trap that entry is for, since that may decide where the frame
+/// pointer is: a function that finds the stack used up may not have its frame yet.
+///
 /// # Safety
 ///
 /// * As for [`handle_wasm_exception`]; `fp` keeps the rule of handlers.
 pub unsafe fn handle_wasm_exception_with_fp(
     pc: VirtualAddress,
-    fp: impl FnOnce() -> VirtualAddress,
+    fp: impl FnOnce(TrapKind) -> VirtualAddress,
     faulting_addr: Option<VirtualAddress>,
 ) -> ControlFlow<Outcome> {
     let Some((code, text_offset)) = lookup_code(pc) else {
@@ -99,7 +102,7 @@ pub unsafe fn handle_wasm_exception_with_fp(
     let Some(activation) = (unsafe { head().as_ref() }) else {
         return ControlFlow::Continue(());
     };
-    let fp = fp();
+    let fp = fp(trap);
     if !is_guest_frame(activation, fp) {
         return ControlFlow::Continue(());
     }

@@ -63,12 +63,31 @@ fn a_fault_at_an_instruction_without_trap_entry_is_not_ours() {
 #[test]
 fn the_frame_pointer_is_not_asked_for_before_this_is_a_trap_site() {
     register_guest();
-    let not_asked = || -> VirtualAddress { panic!("asked for the frame pointer") };
+    let not_asked = |_| -> VirtualAddress { panic!("asked for the frame pointer") };
     for pc in [0, run::<FakeStore> as *const () as usize, no_trap_pc()] {
         // SAFETY: nothing comes of it: nobody's trap.
         let decision = unsafe { handle_wasm_exception_with_fp(at(pc), not_asked, None) };
         assert_eq!(decision, NOT_OURS);
     }
+}
+
+#[test]
+fn whoever_is_asked_for_the_frame_pointer_is_told_the_trap() {
+    register_guest();
+    let store = FakeStore::new();
+    in_a_guest(&store, |fp| {
+        let told = Cell::new(None);
+        let tell = |trap| {
+            told.set(Some(trap));
+            // The entry trampoline's: not ours.
+            at(store.words().entry_fp)
+        };
+        assert!(fp < at(store.words().entry_fp));
+        // SAFETY: nothing comes of it: nobody's trap.
+        let decision = unsafe { handle_wasm_exception_with_fp(at(trap_pc()), tell, None) };
+        assert_eq!(decision, NOT_OURS);
+        assert_eq!(told.get(), Some(TrapKind::MemoryOutOfBounds));
+    });
 }
 
 #[test]

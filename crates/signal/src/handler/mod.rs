@@ -101,7 +101,7 @@ unsafe fn try_as_trap(
     }
     let pc = VirtualAddress::new(regs::trap_pc(context, signal));
     // SAFETY: asked for only when `pc` is known to be a trap site of compiled code.
-    let fp = || VirtualAddress::new(unsafe { regs::frame_pointer(context) });
+    let fp = |trap| VirtualAddress::new(unsafe { regs::frame_pointer(context, signal, trap) });
     // SAFETY: these registers are of code that was interrupted on this thread,
     // which does not go on before we return.
     match unsafe { handle_wasm_exception_with_fp(pc, fp, faulting_address(signal, info)) } {
@@ -166,6 +166,8 @@ fn faulting_address(signal: c_int, info: &siginfo_t) -> Option<VirtualAddress> {
 
 #[cfg(test)]
 mod tests {
+    use trapline_code_registry::TrapKind;
+
     use super::*;
 
     fn context_with_stack(base: usize, size: usize) -> ucontext_t {
@@ -225,7 +227,9 @@ mod tests {
         assert_eq!(regs::trap_pc(&context, libc::SIGSEGV), 0x11);
         assert_eq!(regs::stack_pointer(&context), resume.sp);
         // SAFETY: the stack pointer points to a word.
-        assert_eq!(unsafe { regs::frame_pointer(&context) }, 0x33);
+        let fp =
+            unsafe { regs::frame_pointer(&context, libc::SIGSEGV, TrapKind::MemoryOutOfBounds) };
+        assert_eq!(fp, 0x33);
     }
 
     #[test]

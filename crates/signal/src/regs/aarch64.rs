@@ -3,8 +3,9 @@
 
 use core::mem::offset_of;
 
-use libc::{mcontext_t, ucontext_t};
+use libc::{c_int, mcontext_t, ucontext_t};
 use trapline_arch::Resume;
+use trapline_code_registry::TrapKind;
 
 // `uc_flags`, `uc_link`, `uc_stack` and 128 bytes for the signal mask, aligned to 16; then
 // `struct sigcontext`: the faulting address, x0 to x30, sp, pc, pstate.
@@ -34,7 +35,7 @@ pub(crate) fn program_counter(context: &ucontext_t) -> usize {
 /// # Safety
 ///
 /// * None here, where it is in a register; see s390x.
-pub(crate) unsafe fn frame_pointer(context: &ucontext_t) -> usize {
+pub(crate) unsafe fn frame_pointer(context: &ucontext_t, _: c_int, _: TrapKind) -> usize {
     context.uc_mcontext.regs[29] as usize
 }
 

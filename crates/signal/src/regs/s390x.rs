@@ -3,8 +3,9 @@
 
 use core::mem::offset_of;
 
-use libc::{mcontext_t, ucontext_t};
-use trapline_arch::Resume;
+use libc::{c_int, mcontext_t, ucontext_t};
+use trapline_arch::{NEXT_OLDER_PC_FROM_FP_OFFSET, Resume};
+use trapline_code_registry::TrapKind;
 
 // `uc_flags`, `uc_link` and `uc_stack`, then `_sigregs`: the program status word (mask
 // and address), then the general registers.
@@ -16,6 +17,8 @@ const _: () = assert!(offset_of!(mcontext_t, gregs) == 16);
 // compiled landing pads take their payload.
 const R6: usize = 6;
 const R7: usize = 7;
+// And where a function finds its return address when it is called.
+const R14: usize = 14;
 const R15: usize = 15;
 
 /// Whether `SIGILL` and `SIGFPE` leave the program counter past the instruction:
@@ -32,15 +35,39 @@ pub(crate) fn program_counter(context: &ucontext_t) -> usize {
     context.uc_mcontext.psw.addr as usize
 }
 
-/// The frame pointer of the interrupted code: the back chain, which its stack
-/// pointer points to.
+/// The frame pointer of the interrupted code, which `signal` was raised for: the
+/// back chain, which its stack pointer points to.
+///
+/// Cranelift compares the stack pointer with the limit of the stack *before* a
+/// function has its frame (0.135.8: `gen_prologue_frame_setup` is empty in
+/// `isa/s390x/abi.rs`, and `gen_stack_lower_bound_trap` there, the only one to make
+/// a compare-and-trap for this, comes before `gen_clobber_save`). The back chain
+/// then still is the caller's, and the return address in its register only. The
+/// function's own frame record is at its stack pointer (with arguments on the
+/// stack as well: the save area lies below them, with a copy of the back chain), and
+/// lacks but the return address: it is completed here, as the function was about
+/// to do. Without that the caller's frame would be missing from backtraces, a
+/// function that the entry trampoline called would have the trampoline's frame
+/// for its own, and what is done about the trap would overwrite that.
 ///
 /// # Safety
 ///
-/// * The interrupted code is compiled guest code at a trap site, where the word
-///   at its stack pointer may be read.
-pub(crate) unsafe fn frame_pointer(context: &ucontext_t) -> usize {
-    let back_chain = core::ptr::with_exposed_provenance::<usize>(stack_pointer(context));
+/// * The interrupted code is compiled guest code at a site for `trap`, where the
+///   register save area at its stack pointer may be read and written.
+pub(crate) unsafe fn frame_pointer(context: &ucontext_t, signal: c_int, trap: TrapKind) -> usize {
+    let sp = stack_pointer(context);
+    let back_chain = core::ptr::with_exposed_provenance_mut::<usize>(sp);
+    if signal == libc::SIGFPE && trap == TrapKind::StackOverflow {
+        let return_address = context.uc_mcontext.gregs[R14] as usize;
+        // SAFETY: this function's duty; the called function may use the area as
+        // it likes, and this is where it saves the register.
+        unsafe {
+            back_chain
+                .byte_add(NEXT_OLDER_PC_FROM_FP_OFFSET)
+                .write(return_address);
+        }
+        return sp;
+    }
     // SAFETY: this function's duty.
     unsafe { back_chain.read() }
 }

@@ -5,6 +5,7 @@ use core::mem::offset_of;
 
 use libc::{c_int, mcontext_t, ucontext_t};
 use trapline_arch::Resume;
+use trapline_code_registry::TrapKind;
 
 // `uc_flags`, `uc_link` and `uc_stack`, then `struct sigcontext`: r8 to r15, rdi, rsi,
 // rbp, rbx, rdx, rax, rcx, rsp, rip.
@@ -29,7 +30,7 @@ pub(crate) fn program_counter(context: &ucontext_t) -> usize {
 /// # Safety
 ///
 /// * None here, where it is in a register; see s390x.
-pub(crate) unsafe fn frame_pointer(context: &ucontext_t) -> usize {
+pub(crate) unsafe fn frame_pointer(context: &ucontext_t, _: c_int, _: TrapKind) -> usize {
     gpr(context, libc::REG_RBP)
 }
 

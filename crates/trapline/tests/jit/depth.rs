@@ -131,3 +131,43 @@ fn a_guest_out_of_stack_traps_and_its_frames_can_be_listed() {
         assert!(frames[1..].iter().all(|frame| frame == "for_ever@10"));
     }
 }
+
+/// Also where the check comes before the frame is made, as on s390x: neither is the
+/// function's caller missing, nor is the entry trampoline taken for it.
+#[test]
+fn the_first_functions_of_a_guest_may_be_out_of_stack() {
+    let stack_limit = std::mem::offset_of!(JitContext, stack_limit);
+    let guest = Guest::new(&format!(
+        "function %unchecked(i64 vmctx, i64) -> i64 tail {{
+             fn0 = colocated %checked(i64 vmctx, i64) -> i64 tail
+         block0(v0: i64, v1: i64):
+         @10 v2 = call fn0(v0, v1)
+         @14 return v2
+         }}
+         function %checked(i64 vmctx, i64) -> i64 tail {{
+             gv0 = vmctx
+             gv1 = load.i64 notrap aligned gv0+{stack_limit}
+             stack_limit = gv1
+             fn0 = colocated %unchecked(i64 vmctx, i64) -> i64 tail
+         block0(v0: i64, v1: i64):
+         @20 v2 = call fn0(v0, v1)
+         @24 return v2
+         }}"
+    ));
+    let store = JitStore::new();
+    for entry in Entry::BOTH {
+        let here = &raw const entry;
+        // All of the guest's stack is beyond the limit.
+        store.context().stack_limit.set(here.addr());
+        for (function, trace) in [
+            ("checked", &["checked@?"] as &[_]),
+            ("unchecked", &["checked@?", "unchecked@10"]),
+        ] {
+            let trap = store
+                .call(entry, &guest, function, &[1])
+                .expect_err("no stack");
+            assert_eq!(trap.kind(), Some(TrapKind::StackOverflow));
+            assert_eq!(frames(&trap), trace);
+        }
+    }
+}

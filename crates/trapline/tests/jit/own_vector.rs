@@ -44,7 +44,7 @@ unsafe extern "C" fn vector(signal: c_int, info: *mut siginfo_t, context: *mut c
     let context = unsafe { &mut *context.cast::<ucontext_t>() };
     let pc = VirtualAddress::new(registers::trap_pc(context, signal));
     // SAFETY: asked for only if this is a trap site of a guest.
-    let fp = || VirtualAddress::new(unsafe { registers::frame_pointer(context) });
+    let fp = |trap| VirtualAddress::new(unsafe { registers::frame_pointer(context, signal, trap) });
     // SAFETY: a memory fault has an address.
     let data =
         (signal == libc::SIGSEGV).then(|| VirtualAddress::from_ptr(unsafe { (*info).si_addr() }));
