@@ -1,5 +1,8 @@
 // riscv64.
 
+    // Optimising builds also look at this without the target's features.
+    .option push
+    .option arch, +d
     .text
     .p2align 4
 fake_guest_start:
@@ -224,3 +227,4 @@ fake_fiber_start:
     call {fiber_main}
     unimp
     .cfi_endproc
+    .option pop

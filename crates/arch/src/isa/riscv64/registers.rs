@@ -83,6 +83,9 @@ pub(crate) unsafe extern "C" fn with_registers(
     call: unsafe extern "C-unwind" fn(*mut u8, SetjmpBody) -> i32,
 ) -> i32 {
     naked_asm!(
+        // See "Floating point" in riscv64.rs.
+        ".option push",
+        ".option arch, +d",
         // Our caller's registers, its rounding mode, `kept` and the stack
         // pointer.
         "addi sp, sp, -224",
@@ -208,6 +211,7 @@ pub(crate) unsafe extern "C" fn with_registers(
         "ld ra, 192(sp)",
         "addi sp, sp, 224",
         "ret",
+        ".option pop",
         s = const offset_of!(Kept, s),
         sp_moved = const offset_of!(Kept, sp_moved),
         fs = const offset_of!(Kept, fs),
@@ -222,6 +226,8 @@ pub(crate) unsafe extern "C" fn with_registers(
 #[unsafe(naked)]
 pub(crate) unsafe extern "C-unwind" fn ruin_and_call(buf: JmpBuf, data: *mut u8) -> i32 {
     naked_asm!(
+        ".option push",
+        ".option arch, +d",
         ".cfi_startproc",
         "addi sp, sp, -2032",
         ".cfi_def_cfa_offset 2032",
@@ -258,6 +264,7 @@ pub(crate) unsafe extern "C-unwind" fn ruin_and_call(buf: JmpBuf, data: *mut u8)
         "jalr a1",
         "unimp",
         ".cfi_endproc",
+        ".option pop",
     )
 }
 

@@ -35,6 +35,9 @@ pub(super) unsafe extern "C" fn call_with_registers(
     data: *mut u8,
 ) {
     naked_asm!(
+        // Optimising builds also look at this without the target's features.
+        ".option push",
+        ".option arch, +d",
         "addi sp, sp, -224",
         "sd ra, 216(sp)",
         "sd s0, 208(sp)",
@@ -146,6 +149,7 @@ pub(super) unsafe extern "C" fn call_with_registers(
         "ld ra, 216(sp)",
         "addi sp, sp, 224",
         "ret",
+        ".option pop",
         general = const offset_of!(Kept, general),
         float = const offset_of!(Kept, float),
         rounding = const offset_of!(Kept, rounding),
