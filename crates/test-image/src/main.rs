@@ -10,6 +10,11 @@
 //! Built for a target with an operating system this is a process instead, which
 //! runs the same guests and scripts (`hosted`).
 #![cfg_attr(target_os = "none", no_std, no_main)]
+// For the panic handler; the unwinder needs a compiler that knows such features, too.
+#![cfg_attr(
+    all(target_os = "none", feature = "host-panics"),
+    feature(panic_can_unwind)
+)]
 
 cfg_if::cfg_if! {
     if #[cfg(target_os = "none")] {

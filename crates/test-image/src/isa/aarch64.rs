@@ -755,3 +755,6 @@ pub(crate) const UNAVAILABLE: &[(&str, &str)] = &[(
     "hardware_division",
     "a division without a result gives a number on aarch64: compiled code checks for it",
 )];
+
+/// What compiled code may count on, which the code of an image cannot find out: nothing.
+pub(crate) const CPU_FEATURES: Option<fn(&str) -> Option<bool>> = None;

@@ -21,6 +21,7 @@
 //! | `serial_write`, `exit` | one byte to the serial port; the end of the emulator, 0 meaning success |
 //! | `TrapFrame` | what an exception interrupted: `pc`, `fp`, `sp`, `cause`, `take_interrupt`, `resume` |
 //! | `UNAVAILABLE` | what the scenarios are to leave out here, with reasons |
+//! | `CPU_FEATURES` | tells of the CPU what compiled code may count on, if code in the kernel cannot ask the CPU itself |
 //!
 //! # Exceptions
 //!

@@ -13,8 +13,10 @@ use super::{Access, Cause, Entry, Interrupt, PAGE, SecondaryStart};
 
 pub(crate) const NAME: &str = "riscv64";
 
-/// `sstatus.FS`: floating point is on, and its registers may have been changed.
+/// `sstatus.FS` and `.VS`: floating point and vectors are on, and their registers may
+/// have been changed. VS stays 0 if there are no vectors.
 const SSTATUS_FS_DIRTY: usize = 3 << 13;
+const SSTATUS_VS_DIRTY: usize = 3 << 9;
 
 /// The hart that OpenSBI chose to start the image on: not always number 0.
 static BOOT_HART: AtomicUsize = AtomicUsize::new(0);
@@ -34,7 +36,7 @@ global_asm!(
     "lla gp, __global_pointer$",
     ".option pop",
     "lla sp, __boot_stack_top",
-    "li t0, {fs}",
+    "li t0, {fs_vs}",
     "csrs sstatus, t0",
     // No CPU-locals yet.
     "li tp, 0",
@@ -49,7 +51,7 @@ global_asm!(
     ".option norelax",
     "lla gp, __global_pointer$",
     ".option pop",
-    "li t0, {fs}",
+    "li t0, {fs_vs}",
     "csrs sstatus, t0",
     "ld t0, 0(a1)",
     "ld sp, 8(a1)",
@@ -68,7 +70,7 @@ global_asm!(
     "li ra, 0",
     "jr t1",
     ".text",
-    fs = const SSTATUS_FS_DIRTY,
+    fs_vs = const SSTATUS_FS_DIRTY | SSTATUS_VS_DIRTY,
     sv48 = const SATP_SV48,
     start = sym start,
 );
@@ -457,3 +459,22 @@ pub(crate) const UNAVAILABLE: &[(&str, &str)] = &[(
     "hardware_division",
     "a division without a result gives a number on riscv64: compiled code checks for it",
 )];
+
+/// What compiled code may count on, which the code of an image cannot find out.
+pub(crate) const CPU_FEATURES: Option<fn(&str) -> Option<bool>> = Some(has_cpu_feature);
+
+/// What the image itself was compiled for; and vectors, if the CPU took the word that
+/// they are on.
+fn has_cpu_feature(flag: &str) -> Option<bool> {
+    match flag {
+        "has_m" | "has_a" | "has_f" | "has_d" | "has_c" | "has_zca" | "has_zcd" | "has_zicsr"
+        | "has_zifencei" => Some(true),
+        "has_v" => {
+            let sstatus: usize;
+            // SAFETY: reads a register.
+            unsafe { asm!("csrr {}, sstatus", out(reg) sstatus, options(nomem, nostack)) };
+            Some(sstatus & SSTATUS_VS_DIRTY != 0)
+        }
+        _ => None,
+    }
+}

@@ -590,3 +590,6 @@ extern "C" fn handle(frame: &mut TrapFrame) {
 
 /// What the hardware does not have, by the name of the scenario that would need it.
 pub(crate) const UNAVAILABLE: &[(&str, &str)] = &[];
+
+/// What compiled code may count on, which the code of an image cannot find out: nothing.
+pub(crate) const CPU_FEATURES: Option<fn(&str) -> Option<bool>> = None;

@@ -25,7 +25,7 @@ static QUEUE: Mutex<VecDeque<Job>> = Mutex::new(VecDeque::new());
 pub(crate) type Outcome<T> = Result<T, Box<dyn Any + Send>>;
 
 /// A job that was started.
-pub(crate) struct Handle<T>(pub(crate) Arc<Mutex<Option<Outcome<T>>>>);
+pub(crate) struct Handle<T>(Arc<Mutex<Option<Outcome<T>>>>);
 
 /// Has some CPU run `job`.
 pub(crate) fn spawn<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> Handle<T> {

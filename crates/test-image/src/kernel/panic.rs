@@ -12,7 +12,7 @@ const FAILURE: u8 = 101;
 #[panic_handler]
 fn panic(info: &PanicInfo<'_>) -> ! {
     #[cfg(feature = "host-panics")]
-    {
+    if info.can_unwind() {
         use alloc::boxed::Box;
         use alloc::string::ToString;
 

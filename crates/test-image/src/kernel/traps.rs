@@ -28,14 +28,20 @@ pub(crate) extern "C" fn handle(frame: &mut TrapFrame) {
         Cause::Interrupt => return interrupt(frame),
         Cause::PageFault(address) => Some(address),
         Cause::NonCanonicalAddress => Some(UNKNOWN_ADDRESS),
-        Cause::IllegalInstruction | Cause::Division | Cause::Breakpoint | Cause::Other(_) => None,
+        Cause::IllegalInstruction | Cause::Division => None,
+        // What guests do not do: a breakpoint, an error of the machine that happened to
+        // be noticed in a guest.
+        Cause::Breakpoint | Cause::Other(_) => return kernel_exception(frame),
     };
 
     // SAFETY: called in an exception, with the values of what it interrupted, and
     // what it says is done below.
     match unsafe { handle_wasm_exception(frame.pc(), frame.fp(), faulting_addr) } {
         // A guest trapped: it is left from here.
-        ControlFlow::Break(Outcome::Resume(registers)) => frame.resume(&registers),
+        ControlFlow::Break(Outcome::Resume(registers)) => {
+            LAST_TRAP.set(Some(frame.cause()));
+            frame.resume(&registers);
+        }
         // A hook of the store has mapped what was missing.
         ControlFlow::Break(Outcome::Retry) => {}
         ControlFlow::Break(Outcome::SandboxEscape(escape)) => stop(format_args!("{escape}")),
@@ -73,6 +79,8 @@ struct Expected {
 cpu_local! {
     /// The innermost [`expect_exception`] of this CPU; null if there is none.
     static EXPECTED: Cell<*const Expected> = const { Cell::new(ptr::null()) };
+    /// What the hardware said of the last trap of a guest on this CPU.
+    static LAST_TRAP: Cell<Option<Cause>> = const { Cell::new(None) };
     /// Interrupts of this CPU so far.
     static INTERRUPTS: Cell<Interrupts> = const { Cell::new(Interrupts::NONE) };
     /// How long from one interrupt of the timer to the next; zero: no next one.
@@ -99,6 +107,11 @@ pub(crate) unsafe fn expect_exception(f: impl FnOnce()) -> Option<Cause> {
     });
     EXPECTED.set(outer);
     expected.cause.get()
+}
+
+/// What the hardware said of the last trap of a guest on this CPU; asked for once.
+pub(crate) fn take_last_trap() -> Option<Cause> {
+    LAST_TRAP.take()
 }
 
 /// From now on, this CPU is interrupted by its timer again and again, `period`

@@ -1,20 +1,30 @@
-//! What the image runs: scenarios, guests, scripts.
+//! What the image runs: scenarios, and the bundles that were built into it.
+
+mod bundles;
+mod fiber;
+mod scenarios;
 
 use crate::isa;
 use crate::kernel::serial::log;
-use crate::kernel::{cpus, jobs};
 
 /// Runs everything. 0 if all of it passed.
 pub(crate) fn run() -> u8 {
     log!("trapline on bare metal: {}", isa::NAME);
-    let other = jobs::spawn(cpus::index);
-    while cpus::index() == 0 && alloc::sync::Arc::strong_count(&other.0) == 2 {
-        isa::pause();
+    let mut tally = scenarios::run_kernel();
+    let mut bundles_passed = true;
+    for bundle in bundles::all() {
+        match bundle {
+            Ok(bundle) => {
+                log!("{}, {}", bundle.isa(), bundle.traps());
+                tally += scenarios::run_guests(&bundle);
+                bundles_passed &= bundles::run(&bundle);
+            }
+            Err(error) => {
+                log!("FAILED: {error}");
+                bundles_passed = false;
+            }
+        }
     }
-    log!(
-        "CPU {:?} ran a job of CPU {}",
-        other.join().ok(),
-        cpus::index()
-    );
-    0
+    log!("scenarios: {tally}");
+    u8::from(tally.failed != 0 || !bundles_passed)
 }
