@@ -115,6 +115,7 @@
 //!   back may have its area again with all its copies: the kernel sets the base
 //!   register itself, which holds the area's address.
 #![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 /// Alignment of an area, in bytes, and the largest that a CPU-local may have.
 ///

@@ -92,6 +92,7 @@
 //! checks (`CompileOptions::explicit_checks`) needs neither vectors nor memory
 //! protection.
 #![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 extern crate alloc;
 #[cfg(feature = "std")]

@@ -63,6 +63,7 @@
 //! intent, so [`Bundle::parse`] is `unsafe`: use only bundles that your own
 //! compiler's output went into.
 #![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 extern crate alloc;
 #[cfg(feature = "std")]

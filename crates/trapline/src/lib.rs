@@ -43,6 +43,7 @@
 //! | `tpidr-el2` | no | bare metal, aarch64: the kernel runs at EL2 |
 //! | `tracing` | no | log events, in normal context only |
 #![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 pub use trapline_activation as activation;
 pub use trapline_arch as arch;

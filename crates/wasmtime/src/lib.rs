@@ -62,6 +62,7 @@
 //!
 //! [`CodeObject`]: trapline_code_registry::CodeObject
 #![no_std]
+#![cfg_attr(docsrs, feature(doc_cfg))]
 
 extern crate alloc;
 #[cfg(any(feature = "std", test))]
