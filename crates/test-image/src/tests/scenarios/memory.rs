@@ -63,6 +63,19 @@ pub(super) fn page_zero_is_not_mapped() -> anyhow::Result<()> {
     Ok(())
 }
 
+/// An access far outside of every memory must not pass for one to page 0, which would
+/// be a null reference's: its address is told, or told not to be known.
+pub(super) fn impossible_addresses_are_told_apart() -> anyhow::Result<()> {
+    for address in [1 << 48, 1 << 63, 1 << 63 | PAGE] {
+        for outcome in [read(address), write(address)] {
+            if outcome != Some(Cause::NonCanonicalAddress) {
+                ensure_fault("access", outcome, address)?;
+            }
+        }
+    }
+    Ok(())
+}
+
 pub(super) fn image_is_protected() -> anyhow::Result<()> {
     static CONSTANT: [u8; 2] = *b"ro";
     static mut DATA: [usize; 2] = [0; 2];

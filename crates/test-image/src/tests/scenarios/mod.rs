@@ -31,6 +31,10 @@ type GuestScenario = fn(&Guests) -> anyhow::Result<()>;
 /// Those about the kernel itself.
 const KERNEL: &[(&str, KernelScenario)] = &[
     ("page_zero_is_not_mapped", memory::page_zero_is_not_mapped),
+    (
+        "impossible_addresses_are_told_apart",
+        memory::impossible_addresses_are_told_apart,
+    ),
     ("image_is_protected", memory::image_is_protected),
     ("stacks_have_guards", memory::stacks_have_guards),
     (
