@@ -1,20 +1,29 @@
 //! What every step needs: a shell at the workspace root, and the workspace itself.
 
+use std::cell::{Cell, OnceCell, RefCell};
+use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::thread::{self, JoinHandle};
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use xshell::{Cmd, Shell, cmd};
 
+use crate::arch::Arch;
+use crate::toolchain::{self, Bare, From, Hosted, Log, Provisioned, Wanted};
 use crate::workspace::Workspace;
 
 /// The one argument of every step.
-#[derive(Debug)]
 pub(crate) struct Context {
     /// Its working directory is the workspace root.
     pub(crate) shell: Shell,
     pub(crate) workspace: Workspace,
     /// Tools that are missing are installed; else what needs them is left out.
     pub(crate) install_tools: bool,
+    /// Toolchains on their way.
+    provisioning: Cell<Option<JoinHandle<Result<Provisioned>>>>,
+    provisioned: OnceCell<Result<Provisioned>>,
+    /// Files that this run has made already.
+    made: RefCell<BTreeSet<PathBuf>>,
 }
 
 impl Context {
@@ -29,7 +38,58 @@ impl Context {
             shell,
             workspace,
             install_tools,
+            provisioning: Cell::new(None),
+            provisioned: OnceCell::new(),
+            made: RefCell::default(),
         })
+    }
+
+    /// Begins to get what `wanted` needs, while other steps run.
+    pub(crate) fn start_provisioning(&self, wanted: Wanted) {
+        if wanted.is_empty() {
+            return;
+        }
+        let folder = self.target_dir("toolchain");
+        self.provisioning.set(Some(thread::spawn(move || {
+            let log = Log::new(&folder)?;
+            Ok(toolchain::provision(&folder, &wanted, From::Anywhere, &log))
+        })));
+    }
+
+    /// What was got; waits until it is there.
+    fn provisioned(&self) -> Result<&Provisioned> {
+        self.provisioned
+            .get_or_init(|| {
+                let thread = self
+                    .provisioning
+                    .take()
+                    .ok_or_else(|| anyhow!("nobody asked for toolchains"))?;
+                thread
+                    .join()
+                    .unwrap_or_else(|_| Err(anyhow!("getting toolchains ended in a panic")))
+            })
+            .as_ref()
+            .map_err(|error| anyhow!("{error:#}"))
+    }
+
+    /// What programs of `arch` for Linux need. An inner error is the reason why a machine
+    /// has to do without.
+    pub(crate) fn hosted(&self, arch: Arch) -> Result<Result<&Hosted, String>> {
+        let found = self.provisioned()?.hosted.get(&arch);
+        let found = found.ok_or_else(|| anyhow!("nobody asked for {}", arch.name()))?;
+        Ok(found.as_ref().map_err(String::clone))
+    }
+
+    /// The same for kernels.
+    pub(crate) fn bare(&self, arch: Arch) -> Result<Result<&Bare, String>> {
+        let found = self.provisioned()?.bare.get(&arch);
+        let found = found.ok_or_else(|| anyhow!("nobody asked for kernels of {}", arch.name()))?;
+        Ok(found.as_ref().map_err(String::clone))
+    }
+
+    /// Whether `file` has to be made: nobody has asked for it in this run.
+    pub(crate) fn is_first(&self, file: &Path) -> bool {
+        self.made.borrow_mut().insert(file.to_owned())
     }
 
     /// A cargo command to add arguments to.

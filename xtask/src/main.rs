@@ -4,20 +4,30 @@
 //! Everything is a named, timed [`step`](step::Step). `cargo xtask ci --list`
 //! shows them; `cargo xtask ci --only NAME` runs one alone.
 
+mod arch;
 mod combinations;
 mod context;
+mod legs;
 mod policy;
+mod process;
+mod qemu;
 mod step;
 mod steps;
+mod toolchain;
 mod tools;
 mod workspace;
 
 use std::process::ExitCode;
 
+use anyhow::ensure;
 use clap::{Args, Parser, Subcommand};
 
+use crate::arch::Arch;
 use crate::context::Context;
-use crate::step::{Group, Step};
+use crate::legs::bare::{self, Contents};
+use crate::legs::bundle::Traps;
+use crate::step::{Group, Machine, Step, Strictness};
+use crate::toolchain::{From, Log, Wanted};
 
 /// The workspace's own chores.
 #[derive(Parser)]
@@ -33,14 +43,70 @@ enum Command {
     Ci(Selection),
     /// Formatting, clippy, the layering rule, tidiness, rustdoc, licences.
     Lint(Selection),
-    /// Everything that passes the tests on this machine.
-    Test(Selection),
+    /// All tests: on this machine, on other instruction sets and on bare metal.
+    Test(TestSelection),
     /// Does every crate build with each of its features alone, with none and with all?
-    Features(Strictness),
+    Features(StrictOption),
     /// The API documentation, warnings denied.
-    Doc(Strictness),
+    Doc(StrictOption),
+    /// The test image: a small kernel that runs guests.
+    Image {
+        #[command(subcommand)]
+        command: ImageCommand,
+    },
+    /// Gets what the legs on other instruction sets need, and names it.
+    Provision {
+        /// How far to go for what is missing.
+        #[arg(long, value_enum, default_value_t)]
+        from: From,
+        /// Fetch nothing for this instruction set (may be given more than once).
+        #[arg(long, value_enum, value_name = "ARCH")]
+        without: Vec<Arch>,
+    },
     /// cargo-deny in full; installs the pinned version under `target/tools` when it is missing.
-    Deny(Strictness),
+    Deny(StrictOption),
+}
+
+#[derive(Subcommand)]
+enum ImageCommand {
+    /// Builds it, and prints where it is.
+    Build(ImageOptions),
+    /// Builds it and runs it in QEMU; its serial line goes to standard output, and its
+    /// status becomes that of this command.
+    Run(ImageOptions),
+}
+
+#[derive(Args)]
+struct ImageOptions {
+    #[arg(long, value_enum)]
+    arch: Arch,
+    /// Only guests with explicit checks [default: these, and those with hardware traps].
+    #[arg(long)]
+    explicit_checks: bool,
+    /// Without the specification's scripts, which take minutes.
+    #[arg(long)]
+    no_scripts: bool,
+}
+
+impl ImageOptions {
+    fn carry_out(&self, run: bool) -> anyhow::Result<bool> {
+        let context = Context::new(true)?;
+        context.start_provisioning(Wanted {
+            bare: [self.arch].into(),
+            ..Wanted::default()
+        });
+        let traps: &[Traps] = if self.explicit_checks {
+            &[Traps::Explicit]
+        } else {
+            &Traps::ALL
+        };
+        let contents = Contents {
+            traps,
+            scripts: !self.no_scripts,
+        };
+        bare::build_and_boot(&context, self.arch, contents, run)?;
+        Ok(true)
+    }
 }
 
 #[derive(Args)]
@@ -52,14 +118,49 @@ struct Selection {
     #[arg(long)]
     list: bool,
     #[command(flatten)]
-    strictness: Strictness,
+    strictness: StrictOption,
 }
 
 #[derive(Args)]
-struct Strictness {
+struct TestSelection {
+    /// Only the tests on this instruction set, on Linux unless `--bare` is given.
+    #[arg(long, value_enum, conflicts_with = "only")]
+    arch: Option<Arch>,
+    /// Only the tests on bare metal.
+    #[arg(long, conflicts_with = "only")]
+    bare: bool,
+    #[command(flatten)]
+    selection: Selection,
+}
+
+impl TestSelection {
+    fn includes(&self, step: &Step) -> bool {
+        match (self.arch, self.bare, step.needs) {
+            (None, false, _) => true,
+            (None, true, needs) => matches!(needs, [Machine::Bare(_)]),
+            (Some(arch), true, needs) => needs == [Machine::Bare(arch)],
+            // The host's own tests need no other machine.
+            (arch, false, []) => arch == Arch::host(),
+            (Some(arch), false, needs) => needs == [Machine::Hosted(arch)],
+        }
+    }
+}
+
+#[derive(Args)]
+struct StrictOption {
     /// A part that can't run on this machine is a failure instead of a note at the end.
     #[arg(long)]
     strict: bool,
+}
+
+impl StrictOption {
+    fn strictness(&self, command: &str) -> Strictness {
+        match (self.strict, command) {
+            (true, _) => Strictness::Strict,
+            (false, "ci") => Strictness::Ci,
+            (false, _) => Strictness::Lenient,
+        }
+    }
 }
 
 fn main() -> ExitCode {
@@ -76,20 +177,33 @@ fn main() -> ExitCode {
 /// Runs the steps that a command stands for; `false` if one failed.
 fn run(command: Command) -> anyhow::Result<bool> {
     match command {
-        Command::Ci(selection) => run_selection("ci", None, &selection),
-        Command::Lint(selection) => run_selection("lint", Some(Group::Lint), &selection),
-        Command::Test(selection) => run_selection("test", Some(Group::Test), &selection),
+        Command::Ci(selection) => run_selection("ci", &selection, |_| true),
+        Command::Lint(selection) => {
+            run_selection("lint", &selection, |step| step.group == Group::Lint)
+        }
+        Command::Test(options) => run_selection("test", &options.selection, |step| {
+            step.group == Group::Test && options.includes(step)
+        }),
         Command::Features(options) => run_one(&steps::FEATURES, &options),
         Command::Doc(options) => run_one(&steps::DOC, &options),
+        Command::Image { command } => match command {
+            ImageCommand::Build(options) => options.carry_out(false),
+            ImageCommand::Run(options) => options.carry_out(true),
+        },
+        Command::Provision { from, without } => provision(from, &without),
         Command::Deny(options) => run_one(&steps::DENY, &options),
     }
 }
 
-fn run_selection(name: &str, group: Option<Group>, selection: &Selection) -> anyhow::Result<bool> {
+fn run_selection(
+    name: &str,
+    selection: &Selection,
+    includes: impl Fn(&Step) -> bool,
+) -> anyhow::Result<bool> {
     let steps: Vec<&Step> = steps::ALL
         .iter()
         .copied()
-        .filter(|step| group.is_none_or(|group| step.group == group))
+        .filter(|step| includes(step))
         .collect();
     if selection.list {
         for step in steps {
@@ -98,22 +212,55 @@ fn run_selection(name: &str, group: Option<Group>, selection: &Selection) -> any
         return Ok(true);
     }
     let steps = step::select(&steps, &selection.only)?;
+    ensure!(!steps.is_empty(), "there is no such leg");
     // Linting is for every now and then: it must not start by building a tool.
-    let context = Context::new(group != Some(Group::Lint))?;
+    let context = Context::new(name != "lint")?;
     Ok(step::run_all(
         &context,
         name,
         &steps,
-        selection.strictness.strict,
+        selection.strictness.strictness(name),
     ))
 }
 
 /// A command that is one step.
-fn run_one(step: &'static Step, options: &Strictness) -> anyhow::Result<bool> {
+fn run_one(step: &'static Step, options: &StrictOption) -> anyhow::Result<bool> {
     Ok(step::run_all(
         &Context::new(true)?,
         step.name,
         &[step],
-        options.strict,
+        options.strictness(step.name),
     ))
+}
+
+/// Gets toolchains and emulators, and says where each comes from; `false` if one is missing.
+fn provision(from: From, without: &[Arch]) -> anyhow::Result<bool> {
+    let folder = Context::new(true)?.target_dir("toolchain");
+    let mut wanted = Wanted::all();
+    wanted.hosted.retain(|arch| !without.contains(arch));
+    wanted.bare.retain(|arch| !without.contains(arch));
+    let found = toolchain::provision(&folder, &wanted, from, &Log::new(&folder)?);
+    let mut complete = true;
+    let mut tell = |target: &str, result: Result<String, &String>| {
+        match result {
+            Ok(text) => println!("{target}: {text}"),
+            Err(reason) => {
+                complete = false;
+                println!("{target}: missing: {reason}");
+            }
+        };
+    };
+    for (arch, result) in &found.hosted {
+        let text = result
+            .as_ref()
+            .map(|hosted| format!("{}, {}", hosted.compiler, hosted.emulator.display()));
+        tell(arch.hosted_target(), text);
+    }
+    for (arch, result) in &found.bare {
+        let text = result
+            .as_ref()
+            .map(|bare| format!("{}, {}", bare.compiler, bare.emulator.display()));
+        tell(arch.bare_target().unwrap_or(arch.name()), text);
+    }
+    Ok(complete)
 }

@@ -2,15 +2,27 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, bail};
+use anyhow::{Result, anyhow, bail};
 
+use crate::arch::Arch;
 use crate::context::Context;
+use crate::policy;
+use crate::toolchain::Wanted;
 
 /// Which command a step belongs to. `cargo xtask ci` runs both groups.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Group {
     Lint,
     Test,
+}
+
+/// What a leg runs on, if it is not the host.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Machine {
+    /// Linux on another instruction set.
+    Hosted(Arch),
+    /// Bare metal.
+    Bare(Arch),
 }
 
 /// One thing to check.
@@ -20,6 +32,9 @@ pub(crate) struct Step {
     /// One line for `--list`.
     pub(crate) about: &'static str,
     pub(crate) group: Group,
+    /// The machines that it needs toolchains and emulators for, beside the host. A step that
+    /// has exactly one is a leg: what runs on that machine.
+    pub(crate) needs: &'static [Machine],
     pub(crate) run: fn(&Context) -> Result<Report>,
 }
 
@@ -85,21 +100,70 @@ pub(crate) fn select<'s>(steps: &[&'s Step], only: &[String]) -> Result<Vec<&'s 
         .collect())
 }
 
+/// What a part that was not run means for a run of steps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Strictness {
+    /// It is named at the end.
+    Lenient,
+    /// It is a failure, but for what [`policy::MAY_BE_LEFT_OUT`] names.
+    Ci,
+    /// It is a failure.
+    Strict,
+}
+
+impl Strictness {
+    fn forbids(self, step: &str, leg: &Leg) -> bool {
+        match self {
+            Self::Lenient => false,
+            Self::Ci => !policy::MAY_BE_LEFT_OUT.contains(&(step, &leg.name)),
+            Self::Strict => true,
+        }
+    }
+}
+
+/// What toolchains `steps` need.
+pub(crate) fn wanted(steps: &[&Step]) -> Wanted {
+    let mut wanted = Wanted::default();
+    for step in steps {
+        for machine in step.needs {
+            match machine {
+                Machine::Hosted(arch) => wanted.hosted.insert(*arch),
+                Machine::Bare(arch) => wanted.bare.insert(*arch),
+            };
+        }
+    }
+    wanted
+}
+
 /// Runs `steps` until one fails, prints what came of it, and tells whether all passed.
 ///
 /// `command` is the xtask command, for the line that tells how to run one step again.
-pub(crate) fn run_all(context: &Context, command: &str, steps: &[&Step], strict: bool) -> bool {
+pub(crate) fn run_all(
+    context: &Context,
+    command: &str,
+    steps: &[&Step],
+    strictness: Strictness,
+) -> bool {
+    context.start_provisioning(wanted(steps));
     let start = Instant::now();
     let mut done: Vec<(&Step, Duration, Outcome)> = Vec::new();
     for step in steps {
         eprintln!("\n==> {}: {}", step.name, step.about);
         let start = Instant::now();
         let outcome = match (step.run)(context) {
-            Ok(report) if strict && !report.not_run.is_empty() => Outcome::Failed(
-                anyhow::anyhow!("a part was not run, and --strict makes that a failure"),
-                report,
-            ),
-            Ok(report) => Outcome::Passed(report),
+            Ok(report) => {
+                let missed = report
+                    .not_run
+                    .iter()
+                    .find(|leg| strictness.forbids(step.name, leg));
+                match missed {
+                    Some(leg) => {
+                        let message = anyhow!("a part has to run, and did not: {}", leg.name);
+                        Outcome::Failed(message, report)
+                    }
+                    None => Outcome::Passed(report),
+                }
+            }
             Err(error) => Outcome::Failed(error, Report::default()),
         };
         let failed = matches!(outcome, Outcome::Failed(..));

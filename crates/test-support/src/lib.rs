@@ -50,9 +50,11 @@ fn runner() -> Vec<String> {
 /// `None` on a machine of the target's own kind.
 #[must_use]
 pub fn emulator() -> Option<String> {
-    let runner = runner().into_iter().next()?;
-    let name = Path::new(&runner).file_name()?.to_str()?;
-    name.starts_with("qemu-").then(|| name.to_owned())
+    // Another program, such as one that limits the time, may start the emulator.
+    runner().iter().find_map(|word| {
+        let name = Path::new(word).file_name()?.to_str()?;
+        name.starts_with("qemu-").then(|| name.to_owned())
+    })
 }
 
 /// A command that runs `program`, built for the tests' own target.

@@ -11,6 +11,7 @@ pub(crate) const CLIPPY: Step = Step {
     name: "clippy",
     about: "clippy over every set of features, warnings denied",
     group: Group::Lint,
+    needs: &[],
     run,
 };
 

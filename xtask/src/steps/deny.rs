@@ -11,6 +11,7 @@ pub(crate) const DENY: Step = Step {
     name: "deny",
     about: "licences, sources, duplicates and advisories of all dependencies (cargo-deny)",
     group: Group::Lint,
+    needs: &[],
     run,
 };
 

@@ -9,6 +9,7 @@ pub(crate) const DOC: Step = Step {
     name: "doc",
     about: "the API documentation, warnings denied",
     group: Group::Lint,
+    needs: &[],
     run,
 };
 

@@ -10,6 +10,7 @@ pub(crate) const FEATURES: Step = Step {
     name: "features",
     about: "every crate builds alone with each feature alone, with none and with all",
     group: Group::Test,
+    needs: &[],
     run,
 };
 

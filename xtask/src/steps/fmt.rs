@@ -11,6 +11,7 @@ pub(crate) const FMT: Step = Step {
     name: "fmt",
     about: "cargo fmt, nothing to change",
     group: Group::Lint,
+    needs: &[],
     run,
 };
 

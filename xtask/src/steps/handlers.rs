@@ -15,6 +15,7 @@ pub(crate) const HANDLERS: Step = Step {
     name: "handlers",
     about: "handler-reachable code neither allocates, locks, formats nor panics",
     group: Group::Lint,
+    needs: &[],
     run,
 };
 

@@ -12,6 +12,7 @@ pub(crate) const LAYERING: Step = Step {
     name: "layering",
     about: "lower layers know nothing of higher ones",
     group: Group::Lint,
+    needs: &[],
     run,
 };
 

@@ -11,6 +11,7 @@ pub(crate) const LOOM: Step = Step {
     name: "loom",
     about: "the models of lock-free code, every interleaving",
     group: Group::Test,
+    needs: &[],
     run,
 };
 

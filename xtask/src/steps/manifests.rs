@@ -15,6 +15,7 @@ pub(crate) const MANIFESTS: Step = Step {
     name: "manifests",
     about: "every crate has its README, description, lints and no_std",
     group: Group::Lint,
+    needs: &[],
     run,
 };
 

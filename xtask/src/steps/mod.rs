@@ -11,7 +11,7 @@ mod loom;
 mod manifests;
 mod no_std;
 mod package;
-mod test;
+pub(crate) mod test;
 mod tidy;
 
 pub(crate) use deny::DENY;
@@ -20,6 +20,7 @@ pub(crate) use features::FEATURES;
 
 use anyhow::{Result, bail};
 
+use crate::legs;
 use crate::step::{Report, Step};
 
 pub(crate) const ALL: &[&Step] = &[
@@ -37,6 +38,12 @@ pub(crate) const ALL: &[&Step] = &[
     &no_std::NO_STD,
     &loom::LOOM,
     &test::TEST,
+    &legs::AARCH64,
+    &legs::RISCV64,
+    &legs::S390X,
+    &legs::BARE_X86_64,
+    &legs::BARE_AARCH64,
+    &legs::BARE_RISCV64,
 ];
 
 /// Lists `problems`, one a line, and fails if there are any.

@@ -4,22 +4,29 @@
 //!   static program without libc. Two copies of the panic handler would meet if
 //!   `std` came in by any way, and the linker would miss symbols.
 //!   CPU-locals have the section that the crate's linker script makes.
-//! * For each bare-metal target that the toolchain has: `cargo check`.
+//! * For each bare-metal target: `cargo check`.
 
 use std::fmt::Write as _;
 use std::path::Path;
 
 use anyhow::{Context as _, Result};
-use xshell::cmd;
+use xshell::{Cmd, cmd};
 
+use crate::arch::Arch;
 use crate::context::Context;
-use crate::policy::{self, BARE_METAL_TARGETS, PROBE_FEATURES};
-use crate::step::{Group, Report, Step};
+use crate::policy::{self, PROBE_FEATURES};
+use crate::step::{Group, Machine, Report, Step};
+use crate::toolchain::{Bare, Compiler};
 
 pub(crate) const NO_STD: Step = Step {
     name: "no-std",
     about: "the no_std crates link and run without std, and build for bare metal",
     group: Group::Test,
+    needs: &[
+        Machine::Bare(Arch::X86_64),
+        Machine::Bare(Arch::Aarch64),
+        Machine::Bare(Arch::Riscv64),
+    ],
     run,
 };
 
@@ -36,14 +43,10 @@ fn run(context: &Context) -> Result<Report> {
     } else {
         report.leg_not_run("the static program", format!("it is for {PROBE_TARGET}"));
     }
-    for target in BARE_METAL_TARGETS {
-        if is_installed(context, target)? {
-            check_bare_metal(context, target)?;
-        } else {
-            report.leg_not_run(
-                *target,
-                format!("the toolchain lacks it (rustup target add {target})"),
-            );
+    for arch in Arch::bare() {
+        match context.bare(arch)? {
+            Ok(bare) => check_bare_metal(context, bare)?,
+            Err(reason) => report.leg_not_run(format!("bare {}", arch.name()), reason),
         }
     }
     Ok(report)
@@ -136,23 +139,41 @@ fn write_probe(context: &Context, dir: &Path) -> Result<()> {
     Ok(())
 }
 
-fn is_installed(context: &Context, target: &str) -> Result<bool> {
-    let libraries = cmd!(
-        context.shell,
-        "rustc --print target-libdir --target {target}"
-    )
-    .quiet()
-    .read()?;
-    Ok(Path::new(&libraries).is_dir())
-}
-
-fn check_bare_metal(context: &Context, target: &str) -> Result<()> {
+/// Type-checks the `no_std` crates, and documents those that docs.rs builds for bare metal.
+fn check_bare_metal(context: &Context, bare: &Bare) -> Result<()> {
     let packages = no_std_crates().flat_map(|name| ["--package", name]);
-    context
-        .cargo()
-        .args(["check", "--quiet", "--no-default-features"])
-        .args(["--target", target])
+    for_bare_metal(context, bare, &["check", "--no-default-features"])
         .args(packages)
         .run()?;
+    let documented = policy::CRATES
+        .iter()
+        .filter(|policy| policy.documented_for_bare_metal)
+        .flat_map(|policy| ["--package", policy.name]);
+    for_bare_metal(
+        context,
+        bare,
+        &["doc", "--no-deps", "--lib", "--all-features"],
+    )
+    .args(documented)
+    .env("RUSTDOCFLAGS", "-D warnings")
+    .run()?;
     Ok(())
+}
+
+fn for_bare_metal<'c>(context: &'c Context, bare: &Bare, command: &[&str]) -> Cmd<'c> {
+    let command = context
+        .cargo()
+        .args(command)
+        .args(["--quiet", "--target", bare.target(), "--target-dir"])
+        .arg(context.target_dir("cross"))
+        .env_remove("RUSTFLAGS")
+        .envs(bare.variables());
+    // A compiler from packages has only the sources of `core` and `alloc` for these targets.
+    if bare.compiler == Compiler::Active {
+        command
+    } else {
+        command
+            .arg("-Zbuild-std=core,alloc")
+            .env("RUSTC_BOOTSTRAP", "1")
+    }
 }

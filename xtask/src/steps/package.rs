@@ -9,6 +9,7 @@ pub(crate) const PACKAGE: Step = Step {
     name: "package",
     about: "every crate that is published makes a package",
     group: Group::Lint,
+    needs: &[],
     run,
 };
 

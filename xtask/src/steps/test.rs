@@ -13,6 +13,7 @@ pub(crate) const TEST: Step = Step {
     name: "test",
     about: "unit, integration and documentation tests",
     group: Group::Test,
+    needs: &[],
     run,
 };
 

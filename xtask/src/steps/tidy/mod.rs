@@ -18,6 +18,7 @@ pub(crate) const TIDY: Step = Step {
     name: "tidy",
     about: "no stubs, no machine's paths, no dead links, quotations as quoted, every dependency explained",
     group: Group::Lint,
+    needs: &[],
     run,
 };
 

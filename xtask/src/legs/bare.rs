@@ -1,0 +1,191 @@
+//! The test image: a kernel that runs guests and scripts, under an emulator of machines.
+
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::time::Duration;
+
+use anyhow::{Result, bail, ensure};
+
+use super::bundle::{Traps, bundle};
+use super::outcome::Outcome;
+use crate::arch::{Arch, cargo_variable};
+use crate::context::Context;
+use crate::process::{self, End};
+use crate::step::{Report, TestCounts};
+use crate::toolchain::Bare;
+
+/// How long an image may run.
+const LIMIT: Duration = Duration::from_secs(1500);
+
+const PACKAGE: &str = "trapline-test-image";
+
+/// What [`build`] puts into an image.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Contents<'t> {
+    /// One bundle for each of these.
+    pub(crate) traps: &'t [Traps],
+    /// The scripts of the specification, beside guests and scenarios.
+    pub(crate) scripts: bool,
+}
+
+impl Contents<'_> {
+    pub(crate) const ALL: Contents<'static> = Contents {
+        traps: &Traps::ALL,
+        scripts: true,
+    };
+}
+
+pub(super) fn run(context: &Context, arch: Arch) -> Result<Report> {
+    let mut report = Report::default();
+    let bare = match context.bare(arch)? {
+        Ok(bare) => bare,
+        Err(reason) => {
+            report.skipped = true;
+            report.leg_not_run("all of it", reason);
+            return Ok(report);
+        }
+    };
+    let image = build(context, bare, Contents::ALL)?;
+    report.tests += boot(bare, &image)?;
+    Ok(report)
+}
+
+/// Builds an image; where it is.
+pub(crate) fn build(context: &Context, bare: &Bare, contents: Contents<'_>) -> Result<PathBuf> {
+    let mut bundles = OsString::new();
+    for traps in contents.traps {
+        if !bundles.is_empty() {
+            bundles.push(":");
+        }
+        bundles.push(bundle(context, bare.arch, *traps, contents.scripts)?);
+    }
+    let folder = context.target_dir("cross");
+    context
+        .cargo()
+        .args(["build", "--quiet", "--package", PACKAGE])
+        // `core` and `alloc` are built anew: those that come with a toolchain abort
+        // where a panic begins, and the image catches panics.
+        .args(["-Zbuild-std=core,alloc", "--profile", "image", "--target"])
+        .arg(bare.target())
+        .arg("--target-dir")
+        .arg(&folder)
+        .env("RUSTC_BOOTSTRAP", "1")
+        .env_remove("RUSTFLAGS")
+        .env(
+            cargo_variable(bare.target(), "RUSTFLAGS"),
+            "-Cpanic=unwind -Crelocation-model=static -Cforce-frame-pointers=yes",
+        )
+        .env("TRAPLINE_IMAGE_BUNDLE", bundles)
+        .envs(bare.variables())
+        .run()?;
+    Ok(folder.join(bare.target()).join("image").join(PACKAGE))
+}
+
+/// Runs an image to its end; its serial line goes to standard output.
+pub(crate) fn boot(bare: &Bare, image: &Path) -> Result<TestCounts> {
+    let mut command = Command::new(&bare.emulator);
+    command
+        .args(machine(bare.arch)?)
+        .args([
+            "-m", "2048", "-smp", "2", "-display", "none", "-net", "none",
+        ])
+        .args(["-no-reboot", "-serial", "stdio", "-kernel"])
+        .arg(image);
+    let mut outcome = Outcome::new(String::new());
+    let end = process::run(command, LIMIT, |line| outcome.line(line))?;
+    match status(bare.arch, end) {
+        Some(0) => outcome.counts(),
+        Some(status) => bail!("the image on {} ended with {status}", bare.arch.name()),
+        None => bail!("the image on {} came to no end: {end}", bare.arch.name()),
+    }
+}
+
+/// The emulator's arguments for a machine of `arch`.
+fn machine(arch: Arch) -> Result<&'static [&'static str]> {
+    Ok(match arch {
+        // The device at 0xf4 ends the emulator with a status.
+        Arch::X86_64 => &[
+            "-machine",
+            "q35",
+            "-accel",
+            "tcg",
+            "-cpu",
+            "max",
+            "-device",
+            "isa-debug-exit,iobase=0xf4,iosize=4",
+        ],
+        Arch::Aarch64 => &["-machine", "virt", "-cpu", "max", "-semihosting"],
+        // Compiled guests use the vector extension.
+        Arch::Riscv64 => &[
+            "-machine",
+            "virt",
+            "-cpu",
+            "rv64,v=true",
+            "-bios",
+            "default",
+        ],
+        Arch::S390x => bail!("there is no image for {}", arch.name()),
+    })
+}
+
+/// The status that the image ended with; `None` if it did not end by itself.
+fn status(arch: Arch, end: End) -> Option<i32> {
+    let End::Exited(status) = end else {
+        return None;
+    };
+    let code = status.code()?;
+    match arch {
+        // The device shifts the status, and sets the lowest bit. An image that is done
+        // writes 16, since what other errors of the emulator end with is small.
+        Arch::X86_64 if code & 1 == 0 => None,
+        Arch::X86_64 => Some((code >> 1) ^ 16),
+        _ => Some(code),
+    }
+}
+
+/// `cargo xtask image run`: fails if the image does.
+pub(crate) fn build_and_boot(
+    context: &Context,
+    arch: Arch,
+    contents: Contents<'_>,
+    run: bool,
+) -> Result<()> {
+    ensure!(
+        arch.bare_target().is_some(),
+        "there is no image for {}",
+        arch.name()
+    );
+    let bare = match context.bare(arch)? {
+        Ok(bare) => bare,
+        Err(reason) => bail!("{reason}"),
+    };
+    let image = build(context, bare, contents)?;
+    eprintln!("{}", image.display());
+    if run {
+        boot(bare, &image)?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::process::ExitStatusExt as _;
+    use std::process::ExitStatus;
+
+    use super::*;
+
+    fn exited(code: i32) -> End {
+        End::Exited(ExitStatus::from_raw(code << 8))
+    }
+
+    #[test]
+    fn statuses_are_those_of_the_image() {
+        assert_eq!(status(Arch::X86_64, exited(33)), Some(0));
+        assert_eq!(status(Arch::X86_64, exited(3)), Some(17));
+        assert_eq!(status(Arch::X86_64, exited(0)), None);
+        assert_eq!(status(Arch::Riscv64, exited(0)), Some(0));
+        assert_eq!(status(Arch::Aarch64, exited(2)), Some(2));
+        assert_eq!(status(Arch::Aarch64, End::TimedOut), None);
+    }
+}
