@@ -8,14 +8,16 @@
 //! them. The folder therefore can't be moved, and nobody has to be root.
 
 use std::collections::BTreeSet;
+use std::ffi::OsStr;
 use std::fs::{self, File};
 use std::io::Read as _;
 use std::os::unix::fs::{PermissionsExt as _, symlink};
+use std::os::unix::process::ExitStatusExt as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Context as _, Result, bail, ensure};
 
 use super::Log;
 use super::apt::Apt;
@@ -160,7 +162,7 @@ const PROGRAMS: &[&str] = &[
 
 /// First line of the stamp. Another number where another version of this file would make
 /// something else of the same parts.
-const STAMP_HEAD: &str = "packages of trapline's xtask, 2";
+const STAMP_HEAD: &str = "packages of trapline's xtask, 3";
 
 /// What a finished root has been made from; it stands in a file in the root.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -328,6 +330,49 @@ impl Patchelf<'_> {
     }
 }
 
+impl Patchelf<'_> {
+    /// Makes a program find its loader and its libraries.
+    ///
+    /// `patchelf` 0.18 moves the headers of programs at fixed addresses so that, for some
+    /// lengths of what it writes, the loader's own table comes to lie on a page that can't be
+    /// written, and the program dies before it starts. The other order makes another layout.
+    fn relocate(&self, file: &Path, log: &Log) -> Result<()> {
+        let original = fs::read(file)?;
+        let loader: [&OsStr; 2] = ["--set-interpreter".as_ref(), self.loader.as_ref()];
+        // The old kind of search path, which also holds for the libraries' own dependencies.
+        let libraries: [&OsStr; 3] = [
+            "--force-rpath".as_ref(),
+            "--set-rpath".as_ref(),
+            self.libraries.as_ref(),
+        ];
+        for order in [[&loader[..], &libraries[..]], [&libraries[..], &loader[..]]] {
+            for arguments in order {
+                let mut command = self.command();
+                command.args(arguments).arg(file);
+                log.run(command, PATCH_LIMIT)?;
+            }
+            if starts(file)? {
+                return Ok(());
+            }
+            // In place, so that links to the file and its mode stay.
+            fs::write(file, &original)?;
+        }
+        bail!("{} does not start from here", file.display())
+    }
+}
+
+/// Does a program get as far as its own code?
+fn starts(program: &Path) -> Result<bool> {
+    let status = Command::new(program)
+        .arg("--version")
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(Stdio::null())
+        .status()
+        .with_context(|| program.display().to_string())?;
+    Ok(status.signal().is_none())
+}
+
 /// Makes the programs and libraries of `root` find their loader and each other; how many.
 fn relocate(root: &Path, log: &Log) -> Result<usize> {
     let libraries = root.join("usr/lib").join(HOST.gnu());
@@ -344,16 +389,7 @@ fn relocate(root: &Path, log: &Log) -> Result<usize> {
         if interpreter.as_deref() != Some(&format!("/{}", HOST.loader())) {
             continue;
         }
-        // The old kind of search path, which also holds for the libraries' own dependencies.
-        let mut command = patchelf.command();
-        command
-            .arg("--set-interpreter")
-            .arg(&loader)
-            .arg("--force-rpath")
-            .arg("--set-rpath")
-            .arg(&libraries)
-            .arg(&file);
-        log.run(command, PATCH_LIMIT)?;
+        patchelf.relocate(&file, log)?;
         count += 1;
     }
     // A library with a search path of its own does not use the program's.

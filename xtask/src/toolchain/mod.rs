@@ -2,8 +2,8 @@
 //! a linker, an emulator. Each is taken from where it is found first:
 //!
 //! 1. what the machine has: the active toolchain, programs on the path;
-//! 2. what rustup adds to the active toolchain; for QEMU, and only where nobody minds,
-//!    packages installed on the machine ([`system`]);
+//! 2. what rustup adds to the active toolchain; for QEMU and linkers, and only where nobody
+//!    minds, packages installed on the machine ([`system`]);
 //! 3. Debian packages unpacked under the build directory ([`debian`]).
 //!
 //! `TRAPLINE_TOOLCHAIN_ROOT` names a folder like that of 3, and is then used instead of
@@ -225,8 +225,8 @@ impl<'l> Search<'l> {
             self.add_with_rustup(wanted);
         }
         self.install_emulators(wanted);
-        self.unpack(wanted);
         self.install_linkers(wanted);
+        self.unpack(wanted);
         let hosted = wanted.hosted.iter();
         let bare = wanted.bare.iter();
         Provisioned {
@@ -291,8 +291,8 @@ impl<'l> Search<'l> {
         if self.from != From::Anywhere {
             return;
         }
-        // Packages that were unpacked have linkers; and a library from packages of one
-        // release can't be linked with the C library of another.
+        // A library from packages of one release can't be linked with the C library of
+        // another: for a compiler from packages, linkers are unpacked with it.
         let missing: Vec<Arch> = wanted
             .hosted
             .iter()
