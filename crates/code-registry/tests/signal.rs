@@ -83,8 +83,10 @@ fn a_handler_that_interrupts_a_writer_on_its_thread_finds_what_is_registered() {
         });
         let mut registrations: Vec<_> = (0..RANGES).map(|_| None).collect();
         let mut turn = 0_usize;
-        // Until the handler has seen enough, within reason.
-        while turn < 20_000_000 && INTERRUPTED.load(SeqCst) < ENOUGH {
+        // Until the handler has seen enough, within reason: signals may come so fast that
+        // the first write gets hundreds of them, with nothing yet to be found.
+        let enough = || INTERRUPTED.load(SeqCst) >= ENOUGH && CHANGING_FOUND.load(SeqCst) >= ENOUGH;
+        while turn < 20_000_000 && !enough() {
             let nth = turn * 7 % RANGES;
             turn += 1;
             let start = CHANGING + nth * DISTANCE;
