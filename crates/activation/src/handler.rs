@@ -30,7 +30,9 @@ pub enum Outcome {
     /// It is a trap: return from the exception with these registers. The guest
     /// is left in normal context from there.
     Resume(Resume),
-    /// The store's hook took away the cause: return to the same instruction.
+    /// The store's hook took away the cause: return to the same instruction. (On
+    /// s390x that is not where the saved program counter points, where the
+    /// interruption completed the instruction: go back to its start.)
     Retry,
     /// The guest got out of its memory: stop the process or the CPU, loudly.
     SandboxEscape(SandboxEscape),
@@ -42,6 +44,13 @@ pub enum Outcome {
 /// `pc` is the address of the faulting instruction, `fp` the frame pointer at
 /// that moment, `faulting_addr` the data address if the exception is a memory
 /// fault and `None` if it is another one (illegal instruction, arithmetic).
+///
+/// On s390x the processor has gone past an instruction that it reports as an illegal
+/// operation or an arithmetic exception, and compilers list such a trap by the
+/// instruction's last byte: `pc` is then the saved program counter minus 1. It is
+/// the saved one for access exceptions. (There too, a stack overflow found by
+/// compare-and-trap is reported before the function has its frame record; see
+/// [`handle_wasm_exception_with_fp`].)
 ///
 /// It is a trap only if `pc` is registered code, the trap table of that code
 /// has an entry for exactly this instruction, and the frame at `fp` is below
@@ -80,7 +89,11 @@ pub unsafe fn handle_wasm_exception(
 /// next fault.
 ///
 /// It is told which trap that entry is for, since that may decide where the frame
-/// pointer is: a function that finds the stack used up may not have its frame yet.
+/// pointer is: a function that finds the stack used up may not have its frame yet. On
+/// s390x, in code that Cranelift compiled, its frame record then is at the stack
+/// pointer and lacks but the return address: the handler writes `r14` to its place,
+/// 112 bytes above, and gives the stack pointer as the frame pointer. In all other
+/// cases it is the back chain, the word that the stack pointer points to.
 ///
 /// # Safety
 ///

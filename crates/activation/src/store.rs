@@ -11,7 +11,8 @@ use crate::{CoreDump, TrapReason, VMContext, VMStoreContext, VMStoreContextLayou
 /// A fault of compiled code at an instruction that its trap table lists.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct GuestFault {
-    /// The faulting instruction.
+    /// The faulting instruction: its address, or that of its last byte, as its
+    /// trap table lists it.
     pub pc: VirtualAddress,
     /// Frame pointer of the faulting function.
     pub fp: VirtualAddress,

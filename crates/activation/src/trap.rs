@@ -75,7 +75,8 @@ pub enum TrapReason {
     User(anyhow::Error),
     /// The hardware found a fault in compiled code.
     Jit {
-        /// The faulting instruction.
+        /// The faulting instruction: its address, or that of its last byte, as its
+        /// trap table lists it (on s390x, for what is not an access fault).
         pc: VirtualAddress,
         /// The data address that could not be accessed, for memory faults.
         faulting_addr: Option<VirtualAddress>,
@@ -158,7 +159,7 @@ impl Error for WasmFault {}
 /// none of the store's memories or guard regions.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct SandboxEscape {
-    /// The faulting instruction.
+    /// The faulting instruction, as its trap table lists it.
     pub pc: VirtualAddress,
     /// The data address.
     pub faulting_addr: VirtualAddress,

@@ -14,6 +14,11 @@
 //! | `detour_entry` | where a detour starts |
 //! | `registers` | for tests: sets, ruins and reads what a callee keeps |
 
+// The assembly takes its arguments where the System V ABI of its instruction set has
+// them, and keeps what that keeps.
+#[cfg(any(windows, target_os = "uefi", target_os = "cygwin"))]
+compile_error!("trapline-arch has no files for the calling conventions of Windows and UEFI");
+
 cfg_if::cfg_if! {
     if #[cfg(target_arch = "x86_64")] {
         mod x86_64;

@@ -152,10 +152,12 @@ pub(crate) unsafe extern "C-unwind" fn call_with_setjmp_raw(
         "sd sp, {sp}(sp)",
         "sd s0, {fp}(sp)",
         // body(buf, data)
-        "mv t0, a1",
+        // (By t1: a call by t0, the other link register, would tell the return
+        // predictor that it is a return as well, "JALR" in the unprivileged ISA.)
+        "mv t1, a1",
         "mv a1, a0",
         "mv a0, sp",
-        "jalr t0",
+        "jalr t1",
         "j 3f",
         // The landing point: sp, s0 and the value in a0 are set. A jump may
         // come from code that changed the rounding mode; and the value is any
@@ -262,9 +264,9 @@ pub(crate) unsafe extern "C" fn detour_entry() -> ! {
     naked_asm!(
         ".cfi_startproc",
         ".cfi_undefined ra",
-        "mv t0, a0",
+        "mv t1, a0",
         "mv a0, a1",
-        "jalr t0",
+        "jalr t1",
         "unimp",
         ".cfi_endproc",
     )

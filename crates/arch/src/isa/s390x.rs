@@ -100,23 +100,24 @@ pub(crate) unsafe extern "C-unwind" fn call_with_setjmp_raw(
         // The back chain, and above it: the save area for `body` (160), the
         // buffer (24), the FPC (8, of which 4 are used), f8 to f15 (64).
         "stg %r1, 0(%r15)",
-        "std %f8, 192(%r15)",
-        "std %f9, 200(%r15)",
-        "std %f10, 208(%r15)",
-        "std %f11, 216(%r15)",
-        "std %f12, 224(%r15)",
-        "std %f13, 232(%r15)",
-        "std %f14, 240(%r15)",
-        "std %f15, 248(%r15)",
-        ".cfi_offset %f8, -224",
-        ".cfi_offset %f9, -216",
-        ".cfi_offset %f10, -208",
-        ".cfi_offset %f11, -200",
-        ".cfi_offset %f12, -192",
-        ".cfi_offset %f13, -184",
-        ".cfi_offset %f14, -176",
-        ".cfi_offset %f15, -168",
-        "stfpc 184(%r15)",
+        #[cfg(not(target_abi = "softfloat"))]
+        "std %f8, 192(%r15)
+         std %f9, 200(%r15)
+         std %f10, 208(%r15)
+         std %f11, 216(%r15)
+         std %f12, 224(%r15)
+         std %f13, 232(%r15)
+         std %f14, 240(%r15)
+         std %f15, 248(%r15)
+         .cfi_offset %f8, -224
+         .cfi_offset %f9, -216
+         .cfi_offset %f10, -208
+         .cfi_offset %f11, -200
+         .cfi_offset %f12, -192
+         .cfi_offset %f13, -184
+         .cfi_offset %f14, -176
+         .cfi_offset %f15, -168
+         stfpc 184(%r15)",
         // The buffer is on this frame, so that saving is a few stores.
         "stg %r15, 160 + {sp}(%r15)",
         "stg %r1, 160 + {fp}(%r15)",
@@ -133,17 +134,19 @@ pub(crate) unsafe extern "C-unwind" fn call_with_setjmp_raw(
         // while an `i32` is returned sign-extended.
         "2:",
         "lgfr %r2, %r6",
+        #[cfg(not(target_abi = "softfloat"))]
         "lfpc 184(%r15)",
         // One epilogue for both ways.
         "3:",
-        "ld %f8, 192(%r15)",
-        "ld %f9, 200(%r15)",
-        "ld %f10, 208(%r15)",
-        "ld %f11, 216(%r15)",
-        "ld %f12, 224(%r15)",
-        "ld %f13, 232(%r15)",
-        "ld %f14, 240(%r15)",
-        "ld %f15, 248(%r15)",
+        #[cfg(not(target_abi = "softfloat"))]
+        "ld %f8, 192(%r15)
+         ld %f9, 200(%r15)
+         ld %f10, 208(%r15)
+         ld %f11, 216(%r15)
+         ld %f12, 224(%r15)
+         ld %f13, 232(%r15)
+         ld %f14, 240(%r15)
+         ld %f15, 248(%r15)",
         "lmg %r6, %r15, 304(%r15)",
         ".cfi_def_cfa_offset 160",
         "br %r14",

@@ -28,7 +28,7 @@ pub(crate) mod previous;
 
 use core::ops::ControlFlow;
 
-use libc::{c_int, c_void, mcontext_t, siginfo_t, ucontext_t};
+use libc::{c_int, c_void, mcontext_t, siginfo_t, stack_t, ucontext_t};
 use trapline_activation::{Outcome, handle_wasm_exception_with_fp};
 use trapline_arch::{Resume, VirtualAddress};
 
@@ -57,13 +57,14 @@ pub(crate) unsafe extern "C-unwind" fn handle(
     let errno_before = unsafe { *errno };
 
     // The kernel's `ucontext_t` is shorter than the C library's, and the details
-    // lie where the latter's end would be: what is written to is written through
-    // the pointer, never while a reference to either is in use.
+    // lie where the latter's end would be: only the parts that are asked for are
+    // referred to, and what is written to is written through the pointer, never while
+    // a reference is in use.
     let machine_context = context.cast::<ucontext_t>();
     // SAFETY: both pointers are the kernel's, by this function's duty, and
     // nobody else uses what they point to until we return or pass them on.
     let (origin, done) = unsafe {
-        let origin = Origin::of(signal, &*info, &*machine_context);
+        let origin = Origin::of(signal, &*info, &(*machine_context).uc_mcontext);
         (
             origin,
             origin.may_be_a_trap && try_as_trap(signal, info, machine_context),
@@ -95,18 +96,30 @@ unsafe fn try_as_trap(
 ) -> bool {
     // SAFETY: both are the kernel's, by this function's duty, and only read
     // until the registers are written below.
-    let (info, context) = unsafe { (&*info, &*machine_context) };
-    if interrupted_a_handler(context) {
+    let (info, registers, alternate_stack) = unsafe {
+        (
+            &*info,
+            &(*machine_context).uc_mcontext,
+            &(*machine_context).uc_stack,
+        )
+    };
+    if interrupted_a_handler(registers, alternate_stack) {
         return false;
     }
-    let pc = VirtualAddress::new(regs::trap_pc(context, signal));
+    let pc = VirtualAddress::new(regs::trap_pc(registers, signal));
     // SAFETY: asked for only when `pc` is known to be a trap site of compiled code.
-    let fp = |trap| VirtualAddress::new(unsafe { regs::frame_pointer(context, signal, trap) });
+    let fp = |trap| VirtualAddress::new(unsafe { regs::frame_pointer(registers, signal, trap) });
     // SAFETY: these registers are of code that was interrupted on this thread,
     // which does not go on before we return.
     match unsafe { handle_wasm_exception_with_fp(pc, fp, faulting_address(signal, info)) } {
         ControlFlow::Continue(()) => false,
-        ControlFlow::Break(Outcome::Retry) => true,
+        ControlFlow::Break(Outcome::Retry) => {
+            // SAFETY: the kernel's, by this function's duty; the references to the
+            // context above are not used any more.
+            let registers = unsafe { &mut (*machine_context).uc_mcontext };
+            regs::repeat_on_return(registers, signal, info);
+            true
+        }
         ControlFlow::Break(Outcome::Resume(resume)) => {
             // SAFETY: the kernel's, by this function's duty; the references
             // above are not used any more.
@@ -129,10 +142,9 @@ fn resume_at(registers: &mut mcontext_t, resume: &Resume) {
 /// Whether the interrupted code ran on this thread's alternate stack: then it
 /// was itself a signal handler, ours or another's, and no guest. Such a fault
 /// is a bug in the handler, to be passed on and not to be handled again.
-fn interrupted_a_handler(context: &ucontext_t) -> bool {
-    let stack = &context.uc_stack;
+fn interrupted_a_handler(registers: &mcontext_t, stack: &stack_t) -> bool {
     // No alternate stack: the kernel says size 0.
-    regs::stack_pointer(context)
+    regs::stack_pointer(registers)
         .checked_sub(stack.ss_sp.addr())
         .is_some_and(|offset| offset < stack.ss_size)
 }
@@ -170,32 +182,34 @@ mod tests {
 
     use super::*;
 
-    fn context_with_stack(base: usize, size: usize) -> ucontext_t {
-        // SAFETY: a structure of integers, arrays and pointers: all zeros is a
-        // value of it.
-        let mut context: ucontext_t = unsafe { core::mem::zeroed() };
-        context.uc_stack.ss_sp = core::ptr::without_provenance_mut(base);
-        context.uc_stack.ss_size = size;
-        context
+    fn stack(base: usize, size: usize) -> stack_t {
+        stack_t {
+            ss_sp: core::ptr::without_provenance_mut(base),
+            ss_flags: 0,
+            ss_size: size,
+        }
     }
 
-    fn with_stack_pointer(mut context: ucontext_t, sp: usize) -> ucontext_t {
-        resume_at(
-            &mut context.uc_mcontext,
-            &Resume {
-                pc: 0,
-                sp,
-                fp: 0,
-                payload: [0; 2],
-            },
-        );
-        context
+    fn resumed_at(resume: &Resume) -> mcontext_t {
+        // SAFETY: a structure of integers, arrays and pointers: all zeros is a
+        // value of it.
+        let mut registers: mcontext_t = unsafe { core::mem::zeroed() };
+        resume_at(&mut registers, resume);
+        registers
+    }
+
+    fn with_stack_pointer(sp: usize) -> mcontext_t {
+        resumed_at(&Resume {
+            pc: 0,
+            sp,
+            fp: 0,
+            payload: [0; 2],
+        })
     }
 
     #[test]
     fn a_fault_on_the_alternate_stack_is_one_in_a_handler() {
-        let on =
-            |sp| interrupted_a_handler(&with_stack_pointer(context_with_stack(0x1000, 0x100), sp));
+        let on = |sp| interrupted_a_handler(&with_stack_pointer(sp), &stack(0x1000, 0x100));
         assert!(!on(0xfff));
         assert!(on(0x1000));
         assert!(on(0x10ff));
@@ -205,16 +219,15 @@ mod tests {
     #[test]
     fn without_an_alternate_stack_no_fault_is_on_it() {
         for sp in [0, 1, usize::MAX] {
-            assert!(!interrupted_a_handler(&with_stack_pointer(
-                context_with_stack(0, 0),
-                sp
-            )));
+            assert!(!interrupted_a_handler(
+                &with_stack_pointer(sp),
+                &stack(0, 0)
+            ));
         }
     }
 
     #[test]
     fn a_resume_is_what_the_context_then_holds() {
-        let mut context = context_with_stack(0, 0);
         // On s390x the frame pointer is the word that the stack pointer points to.
         let back_chain = 0x33_usize;
         let resume = Resume {
@@ -223,12 +236,12 @@ mod tests {
             fp: back_chain,
             payload: [0x44, 0x55],
         };
-        resume_at(&mut context.uc_mcontext, &resume);
-        assert_eq!(regs::trap_pc(&context, libc::SIGSEGV), 0x11);
-        assert_eq!(regs::stack_pointer(&context), resume.sp);
+        let registers = resumed_at(&resume);
+        assert_eq!(regs::trap_pc(&registers, libc::SIGSEGV), 0x11);
+        assert_eq!(regs::stack_pointer(&registers), resume.sp);
         // SAFETY: the stack pointer points to a word.
         let fp =
-            unsafe { regs::frame_pointer(&context, libc::SIGSEGV, TrapKind::MemoryOutOfBounds) };
+            unsafe { regs::frame_pointer(&registers, libc::SIGSEGV, TrapKind::MemoryOutOfBounds) };
         assert_eq!(fp, 0x33);
     }
 

@@ -1,7 +1,7 @@
 //! Who raised a signal. (Part of the handler: see the rule in the parent
 //! module.)
 
-use libc::{c_int, siginfo_t, ucontext_t};
+use libc::{c_int, mcontext_t, siginfo_t};
 
 use crate::regs;
 
@@ -36,7 +36,7 @@ impl Origin {
     /// Linux numbers the reasons so that what a process can make the kernel
     /// say is 0 or negative, and what the kernel says of itself is positive
     /// (`sigaction(2)`). The exceptions are spelled out.
-    pub(super) fn of(signal: c_int, info: &siginfo_t, context: &ucontext_t) -> Self {
+    pub(super) fn of(signal: c_int, info: &siginfo_t, registers: &mcontext_t) -> Self {
         let code = info.si_code;
         match (signal, code) {
             // The memory itself is broken. That is nothing a guest did, even if
@@ -57,7 +57,7 @@ impl Origin {
             },
             _ if code > 0
                 || (code == 0
-                    && regs::raised_by_processor_with_code_zero(context, signal, info)) =>
+                    && regs::raised_by_processor_with_code_zero(registers, signal, info)) =>
             {
                 Self {
                     may_be_a_trap: true,
@@ -78,10 +78,10 @@ mod tests {
     fn of(signal: c_int, code: c_int) -> Origin {
         // SAFETY: structures of integers, arrays and pointers: all zeros is a
         // value of them.
-        let (mut info, context): (siginfo_t, ucontext_t) =
+        let (mut info, registers): (siginfo_t, mcontext_t) =
             unsafe { (core::mem::zeroed(), core::mem::zeroed()) };
         info.si_code = code;
-        Origin::of(signal, &info, &context)
+        Origin::of(signal, &info, &registers)
     }
 
     #[test]

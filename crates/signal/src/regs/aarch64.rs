@@ -26,8 +26,14 @@ const PSTATE_BTYPE: u64 = 0b11 << 10;
 pub(crate) const TRAPS_COMPLETE: bool = false;
 
 /// The saved program counter.
-pub(crate) fn program_counter(context: &ucontext_t) -> usize {
-    context.uc_mcontext.pc as usize
+pub(crate) fn program_counter(registers: &mcontext_t) -> usize {
+    registers.pc as usize
+}
+
+/// Makes the return from the handler go on at `address`, with all other registers as
+/// they are.
+pub(crate) fn set_program_counter(registers: &mut mcontext_t, address: usize) {
+    registers.pc = address as u64;
 }
 
 /// The frame pointer of the interrupted code.
@@ -35,13 +41,13 @@ pub(crate) fn program_counter(context: &ucontext_t) -> usize {
 /// # Safety
 ///
 /// * None here, where it is in a register; see s390x.
-pub(crate) unsafe fn frame_pointer(context: &ucontext_t, _: c_int, _: TrapKind) -> usize {
-    context.uc_mcontext.regs[29] as usize
+pub(crate) unsafe fn frame_pointer(registers: &mcontext_t, _: c_int, _: TrapKind) -> usize {
+    registers.regs[29] as usize
 }
 
 /// The stack pointer of the interrupted code.
-pub(crate) fn stack_pointer(context: &ucontext_t) -> usize {
-    context.uc_mcontext.sp as usize
+pub(crate) fn stack_pointer(registers: &mcontext_t) -> usize {
+    registers.sp as usize
 }
 
 /// Makes the return from the handler go on at `resume`.

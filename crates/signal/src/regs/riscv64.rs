@@ -26,8 +26,14 @@ const A1: usize = 11;
 pub(crate) const TRAPS_COMPLETE: bool = false;
 
 /// The saved program counter.
-pub(crate) fn program_counter(context: &ucontext_t) -> usize {
-    context.uc_mcontext.__gregs[PC] as usize
+pub(crate) fn program_counter(registers: &mcontext_t) -> usize {
+    registers.__gregs[PC] as usize
+}
+
+/// Makes the return from the handler go on at `address`, with all other registers as
+/// they are.
+pub(crate) fn set_program_counter(registers: &mut mcontext_t, address: usize) {
+    registers.__gregs[PC] = address as libc::c_ulong;
 }
 
 /// The frame pointer of the interrupted code.
@@ -35,13 +41,13 @@ pub(crate) fn program_counter(context: &ucontext_t) -> usize {
 /// # Safety
 ///
 /// * None here, where it is in a register; see s390x.
-pub(crate) unsafe fn frame_pointer(context: &ucontext_t, _: c_int, _: TrapKind) -> usize {
-    context.uc_mcontext.__gregs[S0] as usize
+pub(crate) unsafe fn frame_pointer(registers: &mcontext_t, _: c_int, _: TrapKind) -> usize {
+    registers.__gregs[S0] as usize
 }
 
 /// The stack pointer of the interrupted code.
-pub(crate) fn stack_pointer(context: &ucontext_t) -> usize {
-    context.uc_mcontext.__gregs[SP] as usize
+pub(crate) fn stack_pointer(registers: &mcontext_t) -> usize {
+    registers.__gregs[SP] as usize
 }
 
 /// Makes the return from the handler go on at `resume`.

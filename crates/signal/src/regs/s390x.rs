@@ -31,8 +31,14 @@ const R15: usize = 15;
 pub(crate) const TRAPS_COMPLETE: bool = true;
 
 /// The saved program counter.
-pub(crate) fn program_counter(context: &ucontext_t) -> usize {
-    context.uc_mcontext.psw.addr as usize
+pub(crate) fn program_counter(registers: &mcontext_t) -> usize {
+    registers.psw.addr as usize
+}
+
+/// Makes the return from the handler go on at `address`, with all other registers as
+/// they are.
+pub(crate) fn set_program_counter(registers: &mut mcontext_t, address: usize) {
+    registers.psw.addr = address as u64;
 }
 
 /// The frame pointer of the interrupted code, which `signal` was raised for: the
@@ -54,11 +60,11 @@ pub(crate) fn program_counter(context: &ucontext_t) -> usize {
 ///
 /// * The interrupted code is compiled guest code at a site for `trap`, where the
 ///   register save area at its stack pointer may be read and written.
-pub(crate) unsafe fn frame_pointer(context: &ucontext_t, signal: c_int, trap: TrapKind) -> usize {
-    let sp = stack_pointer(context);
+pub(crate) unsafe fn frame_pointer(registers: &mcontext_t, signal: c_int, trap: TrapKind) -> usize {
+    let sp = stack_pointer(registers);
     let back_chain = core::ptr::with_exposed_provenance_mut::<usize>(sp);
     if signal == libc::SIGFPE && trap == TrapKind::StackOverflow {
-        let return_address = context.uc_mcontext.gregs[R14] as usize;
+        let return_address = registers.gregs[R14] as usize;
         // SAFETY: this function's duty; the called function may use the area as
         // it likes, and this is where it saves the register.
         unsafe {
@@ -73,8 +79,8 @@ pub(crate) unsafe fn frame_pointer(context: &ucontext_t, signal: c_int, trap: Tr
 }
 
 /// The stack pointer of the interrupted code.
-pub(crate) fn stack_pointer(context: &ucontext_t) -> usize {
-    context.uc_mcontext.gregs[R15] as usize
+pub(crate) fn stack_pointer(registers: &mcontext_t) -> usize {
+    registers.gregs[R15] as usize
 }
 
 /// Makes the return from the handler go on at `resume`. There is no register to

@@ -21,8 +21,14 @@ const _: () = assert!(libc::REG_RDX == 12 && libc::REG_RAX == 13);
 pub(crate) const TRAPS_COMPLETE: bool = false;
 
 /// The saved program counter.
-pub(crate) fn program_counter(context: &ucontext_t) -> usize {
-    gpr(context, libc::REG_RIP)
+pub(crate) fn program_counter(registers: &mcontext_t) -> usize {
+    gpr(registers, libc::REG_RIP)
+}
+
+/// Makes the return from the handler go on at `address`, with all other registers as
+/// they are.
+pub(crate) fn set_program_counter(registers: &mut mcontext_t, address: usize) {
+    registers.gregs[libc::REG_RIP as usize] = address as i64;
 }
 
 /// The frame pointer of the interrupted code.
@@ -30,13 +36,13 @@ pub(crate) fn program_counter(context: &ucontext_t) -> usize {
 /// # Safety
 ///
 /// * None here, where it is in a register; see s390x.
-pub(crate) unsafe fn frame_pointer(context: &ucontext_t, _: c_int, _: TrapKind) -> usize {
-    gpr(context, libc::REG_RBP)
+pub(crate) unsafe fn frame_pointer(registers: &mcontext_t, _: c_int, _: TrapKind) -> usize {
+    gpr(registers, libc::REG_RBP)
 }
 
 /// The stack pointer of the interrupted code.
-pub(crate) fn stack_pointer(context: &ucontext_t) -> usize {
-    gpr(context, libc::REG_RSP)
+pub(crate) fn stack_pointer(registers: &mcontext_t) -> usize {
+    gpr(registers, libc::REG_RSP)
 }
 
 /// Makes the return from the handler go on at `resume`.
@@ -53,6 +59,6 @@ pub(crate) fn write_resume(registers: &mut mcontext_t, resume: &Resume) {
     }
 }
 
-fn gpr(context: &ucontext_t, register: c_int) -> usize {
-    context.uc_mcontext.gregs[register as usize] as usize
+fn gpr(registers: &mcontext_t, register: c_int) -> usize {
+    registers.gregs[register as usize] as usize
 }

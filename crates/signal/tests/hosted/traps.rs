@@ -202,6 +202,21 @@ fn a_fault_that_the_store_repairs_is_retried_and_nobody_notices() {
 }
 
 #[test]
+fn what_is_retried_is_the_instruction_that_trapped_whatever_it_is() {
+    prepare();
+    for (function, argument, kind) in [
+        (Function::Unreachable, 0, TrapKind::UnreachableCodeReached),
+        (Function::Divide, 0, TrapKind::IntegerDivisionByZero),
+        (Function::Check, 0, TrapKind::NullReference),
+    ] {
+        let store = GuestStore::with_hook(Hook::AskTwice);
+        let trap = store.call(function, argument).unwrap_err();
+        assert_eq!(trap.kind(), Some(kind));
+        assert_eq!(store.times_asked.get(), 2, "{kind}");
+    }
+}
+
+#[test]
 fn a_signal_that_somebody_sends_is_no_trap_even_at_a_trap_site() {
     static WORD: AtomicUsize = AtomicUsize::new(0);
     static CALLS: AtomicU32 = AtomicU32::new(0);

@@ -41,23 +41,24 @@ const NOT_OURS: c_int = 44;
 
 unsafe extern "C" fn vector(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
     // SAFETY: the kernel's, and ours until we return.
-    let context = unsafe { &mut *context.cast::<ucontext_t>() };
+    let (context, info) = unsafe { (&mut (*context.cast::<ucontext_t>()).uc_mcontext, &*info) };
     let pc = VirtualAddress::new(registers::trap_pc(context, signal));
     // SAFETY: asked for only if this is a trap site of a guest.
     let fp = |trap| VirtualAddress::new(unsafe { registers::frame_pointer(context, signal, trap) });
     // SAFETY: a memory fault has an address.
     let data =
-        (signal == libc::SIGSEGV).then(|| VirtualAddress::from_ptr(unsafe { (*info).si_addr() }));
+        (signal == libc::SIGSEGV).then(|| VirtualAddress::from_ptr(unsafe { info.si_addr() }));
     // SAFETY: the registers of what was interrupted on this thread; what is
     // decided is carried out here.
     let outcome = unsafe { handle_wasm_exception_with_fp(pc, fp, data) };
     match outcome {
         ControlFlow::Break(Outcome::Resume(resume)) => {
             RESUMED.fetch_add(1, Ordering::Relaxed);
-            registers::write_resume(&mut context.uc_mcontext, &resume);
+            registers::write_resume(context, &resume);
         }
         ControlFlow::Break(Outcome::Retry) => {
             RETRIED.fetch_add(1, Ordering::Relaxed);
+            registers::repeat_on_return(context, signal, info);
         }
         ControlFlow::Break(Outcome::SandboxEscape(escape)) => {
             let right = escape.pc == pc

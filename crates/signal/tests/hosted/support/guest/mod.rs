@@ -143,6 +143,9 @@ pub(crate) enum Hook {
     Trap,
     /// Makes the whole memory accessible, and leaves a mess in `errno`.
     Repair,
+    /// Says the first time that the cause is gone, which it is not, and then that it is
+    /// a trap.
+    AskTwice,
     /// Notes whether this is a signal stack.
     NoteStack,
     /// Faults itself, in the host's code, with this signal.
@@ -155,6 +158,7 @@ pub(crate) struct GuestStore {
     pub(crate) memory: Range<usize>,
     pub(crate) hook: Hook,
     pub(crate) was_on_signal_stack: Cell<bool>,
+    pub(crate) times_asked: Cell<u32>,
 }
 
 /// Size of the memory of a [`GuestStore`]; the guard region is as large. A multiple
@@ -172,6 +176,7 @@ impl GuestStore {
             memory,
             hook: Hook::Trap,
             was_on_signal_stack: Cell::new(false),
+            times_asked: Cell::new(0),
         }
     }
 
@@ -242,6 +247,15 @@ unsafe impl Store for GuestStore {
                 os::unprotect(self.memory.clone());
                 os::set_errno(libc::EXDEV);
                 FaultVerdict::Handled
+            }
+            Hook::AskTwice => {
+                let asked = self.times_asked.get();
+                self.times_asked.set(asked + 1);
+                if asked == 0 {
+                    FaultVerdict::Handled
+                } else {
+                    FaultVerdict::NotHandled
+                }
             }
             Hook::NoteStack => {
                 self.was_on_signal_stack.set(os::is_on_signal_stack());
