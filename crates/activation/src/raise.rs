@@ -25,7 +25,7 @@ use crate::{Trap, TrapReason, UnwindReason};
 pub fn record_unwind(reason: UnwindReason) {
     // SAFETY: the innermost activation lives further out than this call.
     let Some(activation) = (unsafe { head().as_ref() }) else {
-        panic!("a reason to leave a guest was recorded outside of any catch_traps: {reason:?}");
+        recorded_outside(&reason);
     };
     let unwind = match reason {
         UnwindReason::Panic(payload) => Unwind::Panic(payload),
@@ -36,6 +36,20 @@ pub fn record_unwind(reason: UnwindReason) {
         }
     };
     activation.record(unwind);
+}
+
+/// Without the reason's `Debug` (and anyhow's), code that an image would have for nothing else.
+#[cold]
+fn recorded_outside(reason: &UnwindReason) -> ! {
+    match reason {
+        UnwindReason::Trap(TrapReason::User(error)) => outside(&&**error),
+        UnwindReason::Trap(reason) => outside(reason),
+        UnwindReason::Panic(_) => outside(&"a host panic"),
+    }
+}
+
+fn outside(what: &dyn core::fmt::Display) -> ! {
+    panic!("a reason to leave a guest was recorded outside of any catch_traps: {what}");
 }
 
 /// The trap of a guest whose host function failed.

@@ -57,7 +57,10 @@ fn a_second_record_panics_and_the_first_is_kept() {
 fn a_record_outside_of_any_activation_panics_and_says_so() {
     let message = panic_message(|| record_unwind(wasm(TrapKind::OutOfFuel)));
     assert!(message.contains("outside of any catch_traps"), "{message}");
-    assert!(message.contains("OutOfFuel"), "{message}");
+    assert!(message.contains("all fuel"), "says why: {message}");
+    let error = TrapReason::User(anyhow::anyhow!("disk on fire"));
+    let message = panic_message(|| record_unwind(error.into()));
+    assert!(message.contains("disk on fire"), "says why: {message}");
 }
 
 #[test]
