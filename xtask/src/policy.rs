@@ -304,6 +304,14 @@ pub(crate) const CRATES: &[CratePolicy] = &[
         handler_modules: &["src/kernel/traps.rs"],
         ..DEFAULT
     },
+    CratePolicy {
+        name: "trapline-minimal-image",
+        layer: Layer::Top,
+        may_use: CORE,
+        published: false,
+        no_std: false,
+        ..DEFAULT
+    },
 ];
 
 /// The row of the crate `name`.

@@ -1,0 +1,63 @@
+//! The guest for riscv64, with the calling convention of C and Cranelift's
+//! frame records: at the frame pointer, and not below it.
+
+use core::arch::global_asm;
+
+use crate::embedding::{check_fuel, host_function, raise};
+
+global_asm!(
+    ".section .text.guest, \"ax\", @progbits",
+    ".globl guest_text, guest_enter, guest_trap, guest_text_end",
+    ".balign 4",
+    "guest_text:",
+    // The entry trampoline: words in a0, argument in a1.
+    "guest_enter:",
+    "addi sp, sp, -16",
+    "sd s0, 0(sp)",
+    "sd ra, 8(sp)",
+    "mv s0, sp",
+    "sd s0, 16(a0)",
+    "jal 2f",
+    "ld s0, 0(sp)",
+    "ld ra, 8(sp)",
+    "addi sp, sp, 16",
+    "ret",
+    // The function.
+    "2:",
+    "addi sp, sp, -32",
+    "sd s0, 16(sp)",
+    "sd ra, 24(sp)",
+    "addi s0, sp, 16",
+    "sd a0, 8(sp)",
+    "sd a1, 0(sp)",
+    "beqz a1, guest_trap",
+    "sd s0, 0(a0)",
+    "lla t0, 3f",
+    "sd t0, 8(a0)",
+    "mv a0, a1",
+    "call {host_function}",
+    "3:",
+    "addi t0, a0, 1",
+    "beqz t0, 5f",
+    "ld t1, 8(sp)",
+    "lla t0, 4f",
+    "sd t0, 8(t1)",
+    "sd a0, 8(sp)",
+    "ld a0, 0(sp)",
+    "call {check_fuel}",
+    "4:",
+    "ld a0, 8(sp)",
+    "ld s0, 16(sp)",
+    "ld ra, 24(sp)",
+    "addi sp, sp, 32",
+    "ret",
+    "5:",
+    "call {raise}",
+    "guest_trap:",
+    "unimp",
+    "guest_text_end:",
+    ".text",
+    host_function = sym host_function,
+    check_fuel = sym check_fuel,
+    raise = sym raise,
+);
