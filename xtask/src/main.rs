@@ -11,6 +11,7 @@ mod legs;
 mod policy;
 mod process;
 mod qemu;
+mod sizes;
 mod step;
 mod steps;
 mod toolchain;
@@ -74,6 +75,37 @@ enum ImageCommand {
     /// Builds it and runs it in QEMU; its serial line goes to standard output, and its
     /// status becomes that of this command.
     Run(ImageOptions),
+    /// How large trapline is in the smallest image that uses all of it.
+    Size(SizeOptions),
+}
+
+#[derive(Args)]
+struct SizeOptions {
+    /// Only for this instruction set.
+    #[arg(long, value_enum, conflicts_with = "update")]
+    arch: Option<Arch>,
+    /// Names the largest functions and constants, too, so many of them.
+    #[arg(long, value_name = "COUNT", default_value_t = 0)]
+    largest: usize,
+    /// Puts the tables into docs/sizes.md instead of printing them.
+    #[arg(long)]
+    update: bool,
+}
+
+impl SizeOptions {
+    fn carry_out(&self) -> anyhow::Result<bool> {
+        let context = Context::new(true)?;
+        let archs: Vec<Arch> = match self.arch {
+            Some(arch) => vec![arch],
+            None => Arch::bare().collect(),
+        };
+        context.start_provisioning(Wanted {
+            bare: archs.iter().copied().collect(),
+            ..Wanted::default()
+        });
+        sizes::command(&context, &archs, self.largest, self.update)?;
+        Ok(true)
+    }
 }
 
 #[derive(Args)]
@@ -189,6 +221,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Image { command } => match command {
             ImageCommand::Build(options) => options.carry_out(false),
             ImageCommand::Run(options) => options.carry_out(true),
+            ImageCommand::Size(options) => options.carry_out(),
         },
         Command::Provision { from, without } => provision(from, &without),
         Command::Deny(options) => run_one(&steps::DENY, &options),

@@ -84,6 +84,17 @@ pub(crate) fn build(context: &Context, bare: &Bare, contents: Contents<'_>) -> R
 
 /// Runs an image to its end; its serial line goes to standard output.
 pub(crate) fn boot(bare: &Bare, image: &Path) -> Result<TestCounts> {
+    let mut outcome = Outcome::new(String::new());
+    let end = process::run(emulator(bare, image)?, LIMIT, |line| outcome.line(line))?;
+    match status(bare.arch, end) {
+        Some(0) => outcome.counts(),
+        Some(status) => bail!("the image on {} ended with {status}", bare.arch.name()),
+        None => bail!("the image on {} came to no end: {end}", bare.arch.name()),
+    }
+}
+
+/// The emulator with an image, its serial line on standard output.
+pub(crate) fn emulator(bare: &Bare, image: &Path) -> Result<Command> {
     let mut command = Command::new(&bare.emulator);
     command
         .args(machine(bare.arch)?)
@@ -92,13 +103,7 @@ pub(crate) fn boot(bare: &Bare, image: &Path) -> Result<TestCounts> {
         ])
         .args(["-no-reboot", "-serial", "stdio", "-kernel"])
         .arg(image);
-    let mut outcome = Outcome::new(String::new());
-    let end = process::run(command, LIMIT, |line| outcome.line(line))?;
-    match status(bare.arch, end) {
-        Some(0) => outcome.counts(),
-        Some(status) => bail!("the image on {} ended with {status}", bare.arch.name()),
-        None => bail!("the image on {} came to no end: {end}", bare.arch.name()),
-    }
+    Ok(command)
 }
 
 /// The emulator's arguments for a machine of `arch`.
@@ -130,7 +135,7 @@ fn machine(arch: Arch) -> Result<&'static [&'static str]> {
 }
 
 /// The status that the image ended with; `None` if it did not end by itself.
-fn status(arch: Arch, end: End) -> Option<i32> {
+pub(crate) fn status(arch: Arch, end: End) -> Option<i32> {
     let End::Exited(status) = end else {
         return None;
     };

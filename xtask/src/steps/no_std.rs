@@ -4,7 +4,8 @@
 //!   static program without libc. Two copies of the panic handler would meet if
 //!   `std` came in by any way, and the linker would miss symbols.
 //!   CPU-locals have the section that the crate's linker script makes.
-//! * For each bare-metal target: `cargo check`.
+//! * For each bare-metal target: `cargo check`, and the minimal image, which is run,
+//!   and in which trapline must not be larger than `docs/sizes.md` says.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -15,6 +16,7 @@ use xshell::{Cmd, cmd};
 use crate::arch::Arch;
 use crate::context::Context;
 use crate::policy::{self, PROBE_FEATURES};
+use crate::sizes;
 use crate::step::{Group, Machine, Report, Step};
 use crate::toolchain::{Bare, Compiler};
 
@@ -45,7 +47,12 @@ fn run(context: &Context) -> Result<Report> {
     }
     for arch in Arch::bare() {
         match context.bare(arch)? {
-            Ok(bare) => check_bare_metal(context, bare)?,
+            Ok(bare) => {
+                check_bare_metal(context, bare)?;
+                if let Some(reason) = sizes::check(context, bare)? {
+                    eprintln!("{}: {reason}", arch.name());
+                }
+            }
             Err(reason) => report.leg_not_run(format!("bare {}", arch.name()), reason),
         }
     }
