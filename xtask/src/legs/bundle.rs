@@ -27,6 +27,9 @@ impl Traps {
     }
 }
 
+/// A test of the package that has the program which makes bundles.
+const PROGRAM_TEST: &str = "host";
+
 /// Modules for the scenarios of the test image, from the workspace root.
 const SCENARIOS: &str = "crates/test-image/guests";
 
@@ -46,11 +49,13 @@ pub(crate) fn bundle(
         return Ok(file);
     }
     context.shell.create_dir(&folder)?;
-    // With the whole workspace's features, so that what the tests have compiled is used.
+    // A test target brings the program along, and the features that tests of the whole
+    // workspace are compiled with: what those have compiled is used, and the compiler of the
+    // guests is not compiled a second time.
     context
         .cargo()
         .args(["build", "--quiet", "--workspace", "--all-features"])
-        .args(["--bin", "trapline-bundle"])
+        .args(["--test", PROGRAM_TEST])
         .run()?;
     let program = context.target_dir("debug").join("trapline-bundle");
     let shell = &context.shell;
