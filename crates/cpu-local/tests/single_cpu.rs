@@ -53,10 +53,28 @@ fn an_initialiser_that_asks_for_its_own_static_panics() {
     }
 }
 
+/// Kernels allocate what they are asked for, whatever the features.
 #[test]
-fn the_only_cpu_is_ready_from_the_start_and_needs_no_area() {
+fn the_area_can_be_allocated() {
+    let layout = area_layout();
+    assert_ne!(
+        layout.size(),
+        0,
+        "allocating nothing is undefined behaviour"
+    );
+    // SAFETY: not empty.
+    let area = unsafe { std::alloc::alloc(layout) };
+    assert!(!area.is_null());
+    // SAFETY: whatever it is for, here it is nobody's any more.
+    unsafe {
+        init_cpu(area);
+        std::alloc::dealloc(area, layout);
+    }
+}
+
+#[test]
+fn the_only_cpu_is_ready_from_the_start_and_uses_no_area() {
     assert!(is_cpu_ready());
-    assert_eq!(area_layout().size(), 0);
     // SAFETY: there is nothing to promise.
     unsafe { init_cpu(std::ptr::null_mut()) };
     EARLY.with(|cell| cell.set(3));

@@ -34,10 +34,12 @@ macro_rules! __cpu_local_slot {
     };
 }
 
-/// What the area of a CPU takes: nothing, with feature `single-cpu`.
+/// What the area of a CPU takes. Nothing is put there with feature `single-cpu`; it is a byte
+/// nevertheless, so that code for all kinds of kernels can allocate it: an allocation of
+/// nothing is not allowed.
 #[must_use]
 pub fn area_layout() -> Layout {
-    Layout::new::<()>()
+    Layout::new::<u8>()
 }
 
 /// Nothing is to be done with feature `single-cpu`.

@@ -91,7 +91,7 @@ macro_rules! __cpu_local_slot {
     };
 }
 
-/// How large the area of a CPU is, in bytes, and how it is aligned
+/// How large the area of a CPU is, in bytes (never 0), and how it is aligned
 /// ([`AREA_ALIGN`]).
 ///
 /// The size is a multiple of the alignment, so areas may stand side by side:
