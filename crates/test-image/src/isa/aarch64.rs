@@ -68,6 +68,7 @@ global_asm!(
     "enter x2",
     "ldp x2, x3, [x0, #0]",
     "ldp x0, x4, [x0, #16]",
+    "orr x2, x2, #{asid}",
     "msr ttbr0_el1, x2",
     "isb",
     "tlbi vmalle1",
@@ -93,8 +94,9 @@ global_asm!(
     translation_control = const TRANSLATION_CONTROL,
     system_control = const SYSTEM_CONTROL,
     table = const VALID | TABLE_OR_PAGE,
-    device = const VALID | ACCESSED | DEVICE | NEVER_EXECUTE,
-    memory = const VALID | ACCESSED | INNER_SHAREABLE,
+    device = const VALID | ACCESSED | DEVICE | NEVER_EXECUTE | NOT_GLOBAL,
+    memory = const VALID | ACCESSED | INNER_SHAREABLE | NOT_GLOBAL,
+    asid = const ASID,
     start = sym start,
 );
 
@@ -135,6 +137,8 @@ const DEVICE: u64 = 1 << 2;
 const READ_ONLY: u64 = 1 << 7;
 const INNER_SHAREABLE: u64 = 3 << 8;
 const ACCESSED: u64 = 1 << 10;
+/// Remembered for the current address space only.
+const NOT_GLOBAL: u64 = 1 << 11;
 /// At EL1 and at EL0.
 const NEVER_EXECUTE: u64 = 3 << 53;
 const PHYSICAL: u64 = 0x0000_ffff_ffff_f000;
@@ -170,6 +174,12 @@ pub(crate) const fn decode(entry: u64, level: usize) -> Entry {
     }
 }
 
+/// The kernel's address space, in TTBR0_EL1. The boot's tables are those of number 0, with entries
+/// that are not global: its blocks of 1 GiB and the kernel's pages at the same addresses are never
+/// remembered for one address space at once, which a change of tables alone would not rule
+/// out (Arm ARM, D8.16.1 "Using break-before-make when updating translation table entries").
+const ASID: usize = 1 << 48;
+
 /// Uses the page tables below `root` from now on.
 ///
 /// # Safety
@@ -186,7 +196,7 @@ pub(crate) unsafe fn activate(root: usize) {
             "tlbi vmalle1",
             "dsb ish",
             "isb",
-            in(reg) root,
+            in(reg) root | ASID,
             options(nostack, preserves_flags),
         );
     }
@@ -382,6 +392,8 @@ pub(crate) unsafe fn start_cpu(start: &'static SecondaryStart) {
     // SAFETY: the entry expects what is given here. The calling convention (Arm DEN 0028) keeps x18 and up.
     unsafe {
         asm!(
+            // The call orders nothing; what was written is seen by the CPU.
+            "dsb ishst",
             "hvc #0",
             inout("x0") CPU_ON => result,
             in("x1") start.index,

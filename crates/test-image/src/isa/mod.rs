@@ -9,14 +9,14 @@
 //! | `RAM`, `DEVICES` | physical memory that is the image's, and registers of devices; the kernel maps both at their own addresses |
 //! | `leaf`, `table`, `decode` | the entries of page tables, which all have four levels of 512 entries and pages of 4 KiB |
 //! | `activate` | this CPU uses these page tables from now on |
-//! | `after_mapping` | entries that were empty are not any more: makes all CPUs find them |
-//! | `flush_everywhere` | entries were changed or removed: makes all CPUs forget what they were; first called when all CPUs take interrupts |
+//! | `after_mapping` | entries that were empty are not any more, of pages or of tables: makes all CPUs find them |
+//! | `flush_everywhere` | entries were changed or removed, of pages or of tables: makes all CPUs forget what they were; first called when all CPUs take interrupts |
 //! | `synchronize_code` | makes all CPUs fetch the instructions that were written there |
 //! | `init_cpu` | this CPU takes exceptions on the stack given, by way of [`kernel::traps::handle`](crate::kernel::traps::handle); its timer and its part of the interrupt controller are ready |
 //! | `start_cpu` | starts another CPU, in the same state as the first one, with the given page tables, on the given stack, at the given function |
 //! | `enable_interrupts`, `disable_interrupts`, `wait_for_interrupt` | on this CPU |
 //! | `set_timer` | one interrupt of this CPU, after some time |
-//! | `send_ipi` | an interrupt of another CPU |
+//! | `send_ipi` | an interrupt of another CPU, which sees what was written before |
 //! | `now`, `pause` | the time since some moment (the same for all CPUs); for loops that spin |
 //! | `serial_write`, `exit` | one byte to the serial port; the end of the emulator, 0 meaning success |
 //! | `TrapFrame` | what an exception interrupted: `pc`, `fp`, `sp`, `cause`, `take_interrupt`, `resume` |

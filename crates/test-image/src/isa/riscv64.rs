@@ -156,20 +156,32 @@ pub(crate) fn after_mapping(start: usize, bytes: usize) {
 
 /// To be called when entries were changed or removed, before what they mapped
 /// is used for something else.
-pub(crate) fn flush_everywhere(start: usize, bytes: usize) {
-    // The fence of the SBI orders our writes of entries before it. It reaches
-    // the harts that run; others start with a fence of their own.
-    sbi_rt::remote_sfence_vma(all_harts(), start, bytes)
+///
+/// All that the harts remember is forgotten, whatever the range: a fence of addresses orders
+/// leaf entries only, and a table may have been linked or unlinked (volume II, "Supervisor
+/// Memory-Management Fence Instruction").
+pub(crate) fn flush_everywhere(_start: usize, _bytes: usize) {
+    publish();
+    // It reaches the harts that run; others start with a fence of their own.
+    sbi_rt::remote_sfence_vma(all_harts(), 0, usize::MAX)
         .into_result()
         .expect("the SBI has remote fences, and the harts exist");
 }
 
 /// To be called when instructions were written, before they are executed.
 pub(crate) fn synchronize_code(_start: usize, _bytes: usize) {
+    publish();
     // Includes this hart.
     sbi_rt::remote_fence_i(all_harts())
         .into_result()
         .expect("the SBI has remote fences, and the harts exist");
+}
+
+/// Lets other harts see what was written so far, before a call of the SBI makes them look:
+/// the call itself orders nothing.
+fn publish() {
+    // SAFETY: a barrier.
+    unsafe { asm!("fence rw, rw", options(nostack, preserves_flags)) };
 }
 
 fn all_harts() -> HartMask {
@@ -217,10 +229,12 @@ pub(crate) unsafe fn init_cpu(_index: usize, exception_stack_top: usize) {
 /// * It has not been started before.
 /// * What `start` says is right, and is there as long as the CPU runs.
 pub(crate) unsafe fn start_cpu(start: &'static SecondaryStart) {
+    let argument = core::ptr::from_ref(start).expose_provenance();
+    publish();
     sbi_rt::hart_start(
         hart(start.index),
         secondary_start as *const () as usize,
-        core::ptr::from_ref(start).addr(),
+        argument,
     )
     .into_result()
     .expect("the hart exists and is stopped");
@@ -264,8 +278,9 @@ fn set_timer_at(ticks: u64) {
         .expect("the SBI has a timer");
 }
 
-/// An interrupt of CPU `index`.
+/// An interrupt of CPU `index`, which sees what was written before.
 pub(crate) fn send_ipi(index: usize) {
+    publish();
     sbi_rt::send_ipi(HartMask::from_mask_base(1, hart(index)))
         .into_result()
         .expect("the hart exists");
