@@ -76,13 +76,15 @@ fn main() -> anyhow::Result<()> {
     // Read as its users will; and it is the end of the process.
     // SAFETY: just made.
     let written = unsafe { Bundle::parse_any_machine(bytes.leak()) }?;
+    // `cargo xtask` compares what comes of a run with the guests and directives.
     println!(
-        "{}: {}, {}, {} guests, {} scripts, {} artifacts by name, {size} bytes",
+        "{}: {}, {}, {} guests, {} scripts, {} directives, {} artifacts by name, {size} bytes",
         output.display(),
         written.isa(),
         written.traps(),
         written.guests().len(),
         written.scripts().len(),
+        written.directives()?.passed,
         written.artifact_names().len(),
     );
     Ok(())

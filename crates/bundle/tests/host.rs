@@ -221,5 +221,6 @@ fn the_same_input_makes_the_same_file() {
     let bundle = unsafe { Bundle::parse(bytes.leak()) }.unwrap();
     let (_, outcome, log) = run(&bundle, true);
     assert_eq!(outcome.failures, [], "{log}");
+    assert_eq!(outcome.total(), bundle.directives().unwrap());
     assert!(outcome.tally(Kind::AssertReturn).passed > 100);
 }

@@ -146,6 +146,7 @@ fn parse(bytes: Vec<u8>) -> Result<Bundle, BundleError> {
 /// Uses everything that is in a bundle.
 fn use_all(bundle: &Bundle) -> Result<(), BundleError> {
     bundle.spectest()?;
+    bundle.directives()?;
     for name in bundle.artifact_names() {
         bundle.artifact(name)?;
     }
@@ -196,6 +197,14 @@ fn what_goes_in_comes_out() {
     let decoded: Result<Vec<_>, _> = decode(&encoded).collect();
     assert_eq!(decoded.unwrap(), actions());
     assert!(bundle.script(1).is_none());
+}
+
+#[test]
+fn all_directives_are_counted_also_those_of_threads() {
+    let tally = parse(bundle()).unwrap().directives().unwrap();
+    // One is left out, and one stands in a thread.
+    assert_eq!((tally.skipped, tally.failed), (1, 0));
+    assert_eq!(tally.passed, actions().len() - 1 + 1);
 }
 
 #[test]

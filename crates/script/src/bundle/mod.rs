@@ -19,10 +19,12 @@ use self::format::{
     BlobEntry, Contents, GuestEntry, HEADER, LARGEST_RATIO, MAGIC, ScriptEntry, VERSION,
     isa_of_code, traps_of_code,
 };
+use crate::action::{Step, decode};
 use crate::expected::Traps;
 use crate::guest::GuestOptions;
 use crate::report::chain;
 use crate::runner::Modules;
+use crate::tally::Tally;
 
 pub use error::{BundleError, BundleErrorKind};
 pub use write::{Blob, BundleWriter, NewGuest, NewScript};
@@ -182,6 +184,21 @@ impl Bundle {
         })
     }
 
+    /// What its scripts come to if all is well: every directive passes, also those
+    /// of threads, but for those that are left out. Found by reading the scripts, so that
+    /// what a machine counts can be compared with what another one knows.
+    ///
+    /// # Errors
+    ///
+    /// If a script is damaged.
+    pub fn directives(&self) -> Result<Tally, BundleError> {
+        let mut tally = Tally::default();
+        for script in self.scripts() {
+            tally += directives(&script.actions()?)?;
+        }
+        Ok(tally)
+    }
+
     /// The names of the artifacts that are neither guests nor of scripts.
     pub fn artifact_names(&self) -> impl ExactSizeIterator<Item = &'static str> {
         self.0.contents.artifacts.iter().map(|(name, _)| *name)
@@ -297,6 +314,22 @@ impl fmt::Debug for Bundle {
             .field("bytes", &self.0.data.len())
             .finish_non_exhaustive()
     }
+}
+
+/// What encoded actions come to if all is well.
+fn directives(actions: &[u8]) -> Result<Tally, BundleError> {
+    let mut tally = Tally::default();
+    for action in decode(actions) {
+        match action?.step {
+            Step::Skip => tally.skipped += 1,
+            Step::Thread { actions, .. } => {
+                tally.passed += 1;
+                tally += directives(&actions)?;
+            }
+            _ => tally.passed += 1,
+        }
+    }
+    Ok(tally)
 }
 
 /// A guest of a bundle.
