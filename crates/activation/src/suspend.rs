@@ -80,6 +80,8 @@ impl SuspendedActivations {
     /// * If that is another CPU than before: the stores of the fiber's guests, and
     ///   all that is alive on its stack, may be used from there (is `Send`).
     /// * The stores of its guests are not in use on another CPU.
+    /// * If guests rely on hardware traps, this CPU (thread) is prepared to have them caught, as one is on
+    ///   which a guest is entered: by what installs signal handlers' stacks, or sets up exceptions.
     pub unsafe fn resume(self) {
         let mut older = head();
         let mut next = self.oldest;

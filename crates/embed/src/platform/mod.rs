@@ -82,8 +82,12 @@ pub unsafe trait Platform: Send + Sync + fmt::Debug + 'static {
     unsafe fn publish_code(&self, start: NonNull<u8>, bytes: usize) -> Result<(), PlatformError>;
 
     /// Arranges for hardware traps of guests on this thread (CPU) to be caught.
-    /// Called before each entry into a guest that relies on them, so it has to
-    /// be cheap when there is nothing left to do.
+    ///
+    /// Called when a store gets its first module that relies on them, and from then on before each
+    /// entry from outside: one for which no other entry into a guest of the store is
+    /// going on. So it has to be cheap when there is nothing left to do. Who resumes suspended
+    /// activations (`SuspendedActivations::resume` of trapline-activation) on another
+    /// thread calls it there first: nothing else does.
     ///
     /// # Errors
     ///
