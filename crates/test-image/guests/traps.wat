@@ -13,6 +13,11 @@
   (func (export "divide") (param i32 i32) (result i32)
     (call $divide (local.get 0) (local.get 1)))
 
+  (func $divide_unsigned (param i32 i32) (result i32)
+    (i32.div_u (local.get 0) (local.get 1)))
+  (func (export "divide_unsigned") (param i32 i32) (result i32)
+    (call $divide_unsigned (local.get 0) (local.get 1)))
+
   (func $load (param i32) (result i32) (i32.load8_u (local.get 0)))
   (func (export "load") (param i32) (result i32) (call $load (local.get 0)))
 

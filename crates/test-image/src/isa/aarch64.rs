@@ -121,6 +121,7 @@ extern "C" fn start() -> ! {
 
 // Memory and devices: QEMU, hw/arm/virt.c, `base_memmap`.
 pub(crate) const RAM: Range<usize> = 0x4000_0000..0xc000_0000;
+pub(crate) const ORDER: usize = 0x6000_0000;
 pub(crate) const DEVICES: &[Range<usize>] = &[
     gic::DISTRIBUTOR..gic::DISTRIBUTOR + PAGE,
     gic::CPU_INTERFACE..gic::CPU_INTERFACE + 2 * PAGE,

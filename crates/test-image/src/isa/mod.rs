@@ -7,6 +7,7 @@
 //! | `NAME` | of the instruction set |
 //! | `_start` (symbol) | the image's entry: the first CPU gets a stack (`__boot_stack_top`), an identity mapping if Rust code cannot run without one, floating point switched on, the base register of CPU-locals set to 0, and calls [`kernel::start`](crate::kernel::start) |
 //! | `RAM`, `DEVICES` | physical memory that is the image's, and registers of devices; the kernel maps both at their own addresses |
+//! | `ORDER` | where in `RAM` the emulator puts the number of what the image is to do |
 //! | `leaf`, `table`, `decode` | the entries of page tables, which all have four levels of 512 entries and pages of 4 KiB |
 //! | `activate` | this CPU uses these page tables from now on |
 //! | `after_mapping` | entries that were empty are not any more, of pages or of tables: makes all CPUs find them |

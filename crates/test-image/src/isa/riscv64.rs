@@ -87,6 +87,7 @@ extern "C" fn start(hart: usize) -> ! {
 // Memory and devices: hw/riscv/virt.c, `virt_memmap`. OpenSBI keeps the first
 // 2 MiB of memory for itself.
 pub(crate) const RAM: Range<usize> = 0x8020_0000..0x1_0000_0000;
+pub(crate) const ORDER: usize = 0xa000_0000;
 pub(crate) const DEVICES: &[Range<usize>] = &[
     TEST_DEVICE..TEST_DEVICE + PAGE, //
     UART..UART + PAGE,

@@ -45,6 +45,10 @@ unsafe extern "C" {
     static gdt: [AtomicU64; FIRST_TSS + 2 * COUNT];
     static trampoline_start: u8;
     static trampoline_end: u8;
+    /// `sti`, `hlt`.
+    fn enable_and_halt();
+    /// The `hlt` in there.
+    static halt: u8;
     /// The address of what the CPU being started is to find.
     static secondary_start: AtomicUsize;
 }
@@ -74,6 +78,7 @@ fn mask_legacy_interrupts() {
 
 // Below 1 MiB are the firmware's tables and the trampoline.
 pub(crate) const RAM: Range<usize> = 0x10_0000..0x8000_0000;
+pub(crate) const ORDER: usize = 0x2000_0000;
 pub(crate) const DEVICES: &[Range<usize>] = &[
     hpet::BASE..hpet::BASE + PAGE, //
     apic::BASE..apic::BASE + PAGE,
@@ -401,9 +406,9 @@ pub(crate) fn disable_interrupts() {
 /// with interrupts enabled.
 pub(crate) fn wait_for_interrupt() {
     // Interrupts are enabled one instruction after `sti`, so that none can come before
-    // `hlt`. The NMI can, and is only late then.
+    // `hlt`. The NMI can: `handle` knows what to do.
     // SAFETY: as for `enable_interrupts`.
-    unsafe { asm!("sti", "hlt", options(nostack)) };
+    unsafe { enable_and_halt() };
 }
 
 /// One interrupt of this CPU after `time`, instead of the one asked for before.
@@ -439,14 +444,12 @@ pub(crate) fn serial_write(byte: u8) {
 }
 
 /// Ends the emulator. Its device makes `(value << 1) | 1` of what is written (QEMU,
-/// hw/misc/debugexit.c), which cannot be 0: success is 33, a failure less.
+/// hw/misc/debugexit.c), which cannot be 0: success is 33. A bit is flipped in other
+/// statuses too, which have 7 bits, so that each can be told from the emulator's own.
 pub(crate) fn exit(status: u8) -> ! {
     const PORT: u16 = 0xf4;
-    const SUCCESS: u32 = 0x10;
-    let value = match status {
-        0 => SUCCESS,
-        status => u32::from(status).min(SUCCESS - 1),
-    };
+    const FLIPPED: u32 = 0x10;
+    let value = u32::from(status) ^ FLIPPED;
     loop {
         // SAFETY: the register of the device; nothing happens afterwards.
         unsafe {
@@ -577,8 +580,17 @@ impl TrapFrame {
 
 /// Called by `trap_entry`.
 extern "C" fn handle(frame: &mut TrapFrame) {
-    if frame.vector == NMI && shootdown::serve() {
-        return;
+    if frame.vector == NMI {
+        // Between `sti` and its `hlt`. The return would let an interrupt in before the
+        // `hlt`, which would then wait for one that has been: it is stepped over, as if
+        // the NMI had ended the wait.
+        if frame.rip == (&raw const halt).addr() {
+            const HLT_BYTES: usize = 1;
+            frame.rip += HLT_BYTES;
+        }
+        if shootdown::serve() {
+            return;
+        }
     }
     // An exception in the handler must not start on the stack at the same place.
     let task_state = &TASK_STATES[cpu_index()];

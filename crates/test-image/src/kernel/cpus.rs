@@ -37,8 +37,9 @@ static ONLINE: AtomicUsize = AtomicUsize::new(0);
 /// stack with a guard. Called once, with interrupts disabled.
 pub(crate) fn start(main: fn() -> !) -> ! {
     extern "C" fn enter(main: usize) -> ! {
-        // SAFETY: the argument is the function that is cast below.
-        let main = unsafe { core::mem::transmute::<usize, fn() -> !>(main) };
+        let main = core::ptr::with_exposed_provenance::<()>(main);
+        // SAFETY: the argument is the function whose address is exposed below.
+        let main = unsafe { core::mem::transmute::<*const (), fn() -> !>(main) };
         go_online();
         for index in 1..COUNT {
             start_secondary(index);
@@ -50,9 +51,10 @@ pub(crate) fn start(main: fn() -> !) -> ! {
     }
 
     set_up_this_cpu(0);
+    let main = (main as *const ()).expose_provenance();
     // SAFETY: a new stack; the one we are on is never gone back to, and nothing on it
     // has a destructor.
-    unsafe { new_stack(STACK).entry(enter, main as usize).jump() }
+    unsafe { new_stack(STACK).entry(enter, main).jump() }
 }
 
 fn start_secondary(index: usize) {
@@ -81,7 +83,7 @@ fn go_online() {
 /// Gives this CPU what is its own: CPU-locals, and a stack for exceptions.
 fn set_up_this_cpu(index: usize) {
     let layout = area_layout();
-    // SAFETY: the area has at least a header, so it is not empty.
+    // SAFETY: an area is never empty.
     let area = unsafe { alloc(layout) };
     if area.is_null() {
         handle_alloc_error(layout);

@@ -13,7 +13,7 @@ const BYTES: usize = 384 << 20;
 #[global_allocator]
 static HEAP: TalcLock<spin::Mutex<()>, Manual> = TalcLock::new(Manual);
 
-/// The addresses of the heap.
+/// The addresses of the heap. All of them are memory.
 pub(crate) fn range() -> Range<usize> {
     let start = image::end();
     start..start + BYTES

@@ -74,6 +74,15 @@ fn kernel_exception(frame: &mut TrapFrame) {
 struct Expected {
     back: Cell<JmpBuf>,
     cause: Cell<Option<Cause>>,
+    /// The one that this CPU goes back to.
+    outer: *const Self,
+}
+
+/// On each of the ways out, a panic's included.
+impl Drop for Expected {
+    fn drop(&mut self) {
+        EXPECTED.set(self.outer);
+    }
 }
 
 cpu_local! {
@@ -98,15 +107,24 @@ pub(crate) unsafe fn expect_exception(f: impl FnOnce()) -> Option<Cause> {
     let expected = Expected {
         back: Cell::new(ptr::null()),
         cause: Cell::new(None),
+        outer: EXPECTED.get(),
     };
-    let outer = EXPECTED.replace(&raw const expected);
+    EXPECTED.set(&raw const expected);
     call_with_setjmp(|back| {
         expected.back.set(back);
         f();
         0
     });
-    EXPECTED.set(outer);
     expected.cause.get()
+}
+
+/// Causes an exception whose handler causes another one: the kernel stops for that.
+pub(crate) fn fault_in_the_handler() {
+    /// In the page at address 0, which is never mapped.
+    const NOWHERE: usize = 0x400;
+    EXPECTED.set(ptr::without_provenance(NOWHERE));
+    // SAFETY: there is nothing to read, and the kernel stops for the attempt to.
+    unsafe { ptr::without_provenance::<u8>(1).read_volatile() };
 }
 
 /// What the hardware said of the last trap of a guest on this CPU; asked for once.

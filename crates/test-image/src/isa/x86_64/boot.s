@@ -181,6 +181,15 @@ trap_entry:
     addq $16, %rsp
     iretq
 
+// void enable_and_halt(): waits for an interrupt. A function, so that there is one `hlt`.
+.text
+.globl enable_and_halt, halt
+enable_and_halt:
+    sti
+halt:
+    hlt
+    ret
+
 .section .data.boot, "aw", @progbits
 .balign 16
 .globl gdt

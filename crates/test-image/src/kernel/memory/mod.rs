@@ -28,7 +28,7 @@ use crate::isa::{self, Access, PAGE};
 /// The addresses that [`reserve`] hands out: beyond all physical memory, below
 /// the end of what any of the machines can address. Enough for thousands of
 /// memories with 4 GiB and a guard each.
-const RANGES: Range<usize> = 1 << 40..1 << 46;
+pub(crate) const RANGES: Range<usize> = 1 << 40..1 << 46;
 
 static MEMORY: Once<Mutex<Memory>> = Once::new();
 

@@ -3,11 +3,13 @@
 use alloc::boxed::Box;
 use alloc::sync::Arc;
 use core::cell::{Cell, RefCell};
-use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use core::sync::atomic::{AtomicBool, AtomicI32, AtomicUsize, Ordering};
+use core::time::Duration;
 
 use anyhow::ensure;
 use trapline::TrapKind;
 use trapline::cpu_local::cpu_local;
+use trapline_script::Traps;
 
 use super::{Guest, Guests, frames};
 use crate::isa;
@@ -75,40 +77,75 @@ fn ensure_list(list: &[usize], cpu: usize) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// One trap of each kind, `rounds` times.
-fn trap_again_and_again(guest: &mut Guest<()>, rounds: usize) -> anyhow::Result<()> {
+/// One trap of each kind; `round` makes them differ.
+fn trap(guest: &mut Guest<()>, traps: Traps, round: i32) -> anyhow::Result<()> {
+    let index = 0x10000 + round;
+    let error = guest.fail::<i32, i32>("load", index)?;
+    ensure!(error.kind() == Some(TrapKind::MemoryOutOfBounds), "{error}");
+    // An explicit check does not say where.
+    let expected = (traps == Traps::Hardware).then_some(index as u64);
+    let address = error.wasm_fault().map(|fault| fault.wasm_address);
+    ensure!(address == expected, "round {round}: at {address:x?}");
+    ensure!(frames(&error) == "load -", "frames: {}", frames(&error));
+    let error = guest.fail::<(), ()>("unreachable", ())?;
+    ensure!(
+        error.kind() == Some(TrapKind::UnreachableCodeReached),
+        "{error}"
+    );
+    let error = guest.fail::<(i32, i32), i32>("divide", (round, 0))?;
+    ensure!(
+        error.kind() == Some(TrapKind::IntegerDivisionByZero),
+        "{error}"
+    );
     let add = guest.func::<(i32, i32), i32>("add")?;
-    for round in 0..rounds as i32 {
-        let index = 0x10000 + round;
-        let error = guest.fail::<i32, i32>("load", index)?;
-        ensure!(error.kind() == Some(TrapKind::MemoryOutOfBounds), "{error}");
-        let address = error
-            .wasm_fault()
-            .map_or(index as u64, |fault| fault.wasm_address);
-        ensure!(address == index as u64, "round {round}: at {address:#x}");
-        ensure!(frames(&error) == "load -", "frames: {}", frames(&error));
-        let error = guest.fail::<(), ()>("unreachable", ())?;
-        ensure!(
-            error.kind() == Some(TrapKind::UnreachableCodeReached),
-            "{error}"
-        );
-        let error = guest.fail::<(i32, i32), i32>("divide", (round, 0))?;
-        ensure!(
-            error.kind() == Some(TrapKind::IntegerDivisionByZero),
-            "{error}"
-        );
-        ensure!(
-            add.call(&mut guest.store, (round, 1))? == round + 1,
-            "a wrong sum"
-        );
-    }
+    let sum = add.call(&mut guest.store, (round, 1))?;
+    ensure!(sum == round + 1, "a wrong sum: {sum}");
     Ok(())
 }
 
+/// Both go on until each has done its rounds, and has seen the other one get on between two of
+/// its own often enough.
 pub(super) fn both_cpus_trap(guests: &Guests) -> anyhow::Result<()> {
+    const ROUNDS: i32 = 2000;
+    const MEETINGS: i32 = 20;
+    const PATIENCE: Duration = Duration::from_secs(120);
     let guests = guests.clone();
-    on_both(move |_| trap_again_and_again(&mut guests.traps()?, 2000))?;
+    let progress = [const { AtomicI32::new(0) }; 2];
+    let (satisfied, gone) = (AtomicUsize::new(0), AtomicBool::new(false));
+    on_both(move |cpu| {
+        let _gone = Done(&gone);
+        let mut guest = guests.traps()?;
+        let start = isa::now();
+        let (mut round, mut meetings, mut seen, mut enough) = (0, 0, 0, false);
+        while satisfied.load(Ordering::Acquire) < 2 && !gone.load(Ordering::Acquire) {
+            trap(&mut guest, guests.traps_by(), round % ROUNDS)?;
+            round += 1;
+            progress[cpu].store(round, Ordering::Release);
+            let other = progress[1 - cpu].load(Ordering::Acquire);
+            meetings += i32::from(other != seen);
+            seen = other;
+            if !enough && round >= ROUNDS && meetings >= MEETINGS {
+                enough = true;
+                satisfied.fetch_add(1, Ordering::AcqRel);
+            }
+            ensure!(
+                isa::now() - start < PATIENCE,
+                "CPU {cpu}: {round} rounds, the other one got on in {meetings} of them"
+            );
+        }
+        Ok(())
+    })?;
     Ok(())
+}
+
+/// Says that this CPU is done, whether it is by success, error or panic: the other one waits
+/// for it.
+struct Done<'a>(&'a AtomicBool);
+
+impl Drop for Done<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, Ordering::Release);
+    }
 }
 
 pub(super) fn registry_changes_meanwhile(guests: &Guests) -> anyhow::Result<()> {
@@ -117,17 +154,17 @@ pub(super) fn registry_changes_meanwhile(guests: &Guests) -> anyhow::Result<()> 
     let [there, here] = on_both(move |cpu| {
         let mut rounds = 0_usize;
         if cpu == 0 {
+            let _done = Done(&done);
             // Code comes and goes, also while other code stays.
             while rounds < 150 {
                 let first = guests.module("registers")?;
                 drop((guests.module("calls_host")?, first));
                 rounds += 1;
             }
-            done.store(true, Ordering::Release);
         } else {
             let mut guest = guests.traps()?;
             while !done.load(Ordering::Acquire) {
-                trap_again_and_again(&mut guest, 1)?;
+                trap(&mut guest, guests.traps_by(), rounds as i32)?;
                 rounds += 1;
             }
         }

@@ -3,10 +3,11 @@
 //! Each prints one line, `scenario NAME: ok` or `scenario NAME: FAILED: why`.
 
 mod cpus;
+mod first;
 mod host;
 mod interrupts;
 mod memory;
-mod moving;
+pub(super) mod moving;
 mod traps;
 
 use alloc::string::String;
@@ -71,6 +72,7 @@ const HARDWARE: &[(&str, GuestScenario)] = &[
 
 /// Those with guests of either kind.
 const ANY: &[(&str, GuestScenario)] = &[
+    ("first_trap", first::first_trap),
     ("stack_overflow", traps::stack_overflow),
     ("host_error", host::host_error),
     ("host_panic", host::host_panic),
@@ -134,10 +136,7 @@ pub(crate) fn run_guests(bundle: &Bundle) -> Tally {
     if bundle.artifact_names().len() == 0 {
         return tally;
     }
-    let guests = Guests {
-        engine: bundles::engine(bundle.traps()),
-        bundle: bundle.clone(),
-    };
+    let guests = Guests::new(bundle);
     let hardware = match bundle.traps() {
         Traps::Hardware => HARDWARE,
         Traps::Explicit => &[],
@@ -181,12 +180,25 @@ fn run(name: &str, scenario: impl FnOnce() -> anyhow::Result<()>, tally: &mut Ta
 
 /// What scenarios with guests have.
 #[derive(Clone, Debug)]
-pub(crate) struct Guests {
+pub(super) struct Guests {
     engine: Engine,
     bundle: Bundle,
 }
 
 impl Guests {
+    /// The guests of this bundle.
+    pub(super) fn new(bundle: &Bundle) -> Self {
+        Self {
+            engine: bundles::engine(bundle.traps()),
+            bundle: bundle.clone(),
+        }
+    }
+
+    /// How these guests trap.
+    fn traps_by(&self) -> Traps {
+        self.bundle.traps()
+    }
+
     /// Loads a module by the name of its file in `guests`.
     fn module(&self, name: &str) -> anyhow::Result<Module> {
         let module = self.bundle.load_artifact(&self.engine, name);
@@ -194,14 +206,14 @@ impl Guests {
     }
 
     /// An instance of `guests/traps.wat`, in a store of its own.
-    fn traps(&self) -> anyhow::Result<Guest<()>> {
+    pub(super) fn traps(&self) -> anyhow::Result<Guest<()>> {
         let module = self.module("traps")?;
         Guest::new(&Linker::new(&self.engine), &module, ())
     }
 
     /// An instance of `guests/calls_host.wat`, in a store with this data, for which
     /// the host's function is `call`.
-    fn calls_host<T: 'static>(
+    pub(super) fn calls_host<T: 'static>(
         &self,
         data: T,
         call: impl Fn(Caller<'_, T>, i32) -> anyhow::Result<i32> + Send + Sync + 'static,
@@ -213,19 +225,24 @@ impl Guests {
 }
 
 /// An instance in a store of its own.
-struct Guest<T: 'static> {
-    store: Store<T>,
-    instance: Instance,
+pub(super) struct Guest<T: 'static> {
+    pub(super) store: Store<T>,
+    pub(super) instance: Instance,
+    module: Module,
 }
 
 impl<T> Guest<T> {
     fn new(linker: &Linker<T>, module: &Module, data: T) -> anyhow::Result<Self> {
         let mut store = Store::new(linker.engine(), data);
         let instance = linker.instantiate(&mut store, module)?;
-        Ok(Self { store, instance })
+        Ok(Self {
+            store,
+            instance,
+            module: module.clone(),
+        })
     }
 
-    fn func<P: WasmValues, R: WasmValues>(
+    pub(super) fn func<P: WasmValues, R: WasmValues>(
         &mut self,
         name: &str,
     ) -> anyhow::Result<TypedFunc<P, R>> {

@@ -41,7 +41,9 @@ fn call(caller: &mut Caller<'_, Data>, level: i32) -> anyhow::Result<i32> {
 }
 
 /// Runs `job` on the other CPU, and not on this one.
-fn on_the_other<T: Send + 'static>(job: impl FnOnce() -> T + Send + 'static) -> anyhow::Result<T> {
+pub(in super::super) fn on_the_other<T: Send + 'static>(
+    job: impl FnOnce() -> T + Send + 'static,
+) -> anyhow::Result<T> {
     let begun = Arc::new(AtomicBool::new(false));
     let handle = jobs::spawn({
         let begun = Arc::clone(&begun);

@@ -1,24 +1,57 @@
 //! What the hardware says, and what becomes of it.
 
-use anyhow::{bail, ensure};
+use alloc::format;
+
+use anyhow::{Context as _, bail, ensure};
 use trapline::{TrapKind, TrapReason, VirtualAddress};
 use trapline_embed::Error;
 
-use super::{Guests, frames};
+use super::{Guest, Guests, frames};
 use crate::isa::Cause;
 use crate::kernel::traps::take_last_trap;
 
-/// Whether the error is this trap, raised by the hardware, with both of the frames.
-fn ensure_trap(error: &Error, kind: TrapKind, inner: &str) -> anyhow::Result<()> {
+/// Whether the error is this trap, raised by the hardware for `cause`, with both of the frames.
+/// Asks for what the hardware said of the last one.
+fn ensure_trap(
+    guest: &Guest<()>,
+    error: &Error,
+    kind: TrapKind,
+    cause: Cause,
+    inner: &str,
+) -> anyhow::Result<()> {
     ensure!(error.kind() == Some(kind), "{kind} expected: {error}");
-    let jit = matches!(
-        error.trap().map(|trap| &trap.reason),
-        Some(TrapReason::Jit { .. })
+    let taken = take_last_trap();
+    ensure!(taken == Some(cause), "{cause:x?} expected: {taken:x?}");
+    let Some(TrapReason::Jit {
+        pc,
+        faulting_addr,
+        trap,
+    }) = error.trap().map(|trap| &trap.reason)
+    else {
+        bail!("not raised by the hardware: {error:?}");
+    };
+    ensure!(*trap == kind, "{kind} expected: {trap}");
+    let expected = match cause {
+        Cause::PageFault(address) => Some(address),
+        _ => None,
+    };
+    ensure!(
+        *faulting_addr == expected,
+        "fault at {faulting_addr:x?}, expected at {expected:x?}"
     );
-    ensure!(jit, "not raised by the hardware: {error:?}");
+    let text = guest.module.text();
+    ensure!(
+        text.as_ref().is_some_and(|text| text.contains(pc)),
+        "pc {pc} is not in {text:x?}"
+    );
+    let innermost = error.wasm_backtrace().frames().first();
+    ensure!(
+        innermost.is_some_and(|frame| frame.pc() == *pc),
+        "pc {pc}, but the innermost frame is {innermost:?}"
+    );
     let frames = frames(error);
     // The outer function is known by its export only.
-    ensure!(frames == alloc::format!("{inner} -"), "frames: {frames}");
+    ensure!(frames == format!("{inner} -"), "frames: {frames}");
     Ok(())
 }
 
@@ -26,9 +59,8 @@ pub(super) fn illegal_instruction(guests: &Guests) -> anyhow::Result<()> {
     let mut guest = guests.traps()?;
     for _ in 0..100 {
         let error = guest.fail::<(), ()>("unreachable", ())?;
-        let cause = take_last_trap();
-        ensure!(cause == Some(Cause::IllegalInstruction), "{cause:x?}");
-        ensure_trap(&error, TrapKind::UnreachableCodeReached, "unreachable")?;
+        let (kind, cause) = (TrapKind::UnreachableCodeReached, Cause::IllegalInstruction);
+        ensure_trap(&guest, &error, kind, cause, "unreachable")?;
     }
     let sum = guest.func::<(i32, i32), i32>("add")?;
     ensure!(
@@ -40,10 +72,14 @@ pub(super) fn illegal_instruction(guests: &Guests) -> anyhow::Result<()> {
 
 pub(super) fn hardware_division(guests: &Guests) -> anyhow::Result<()> {
     let mut guest = guests.traps()?;
+    // A divisor of zero is checked for by compiled code if the division is signed, since its
+    // trap would not be told from the overflow's.
     let error = guest.fail::<(i32, i32), i32>("divide", (i32::MIN, -1))?;
-    let cause = take_last_trap();
-    ensure!(cause == Some(Cause::Division), "{cause:x?}");
-    ensure_trap(&error, TrapKind::IntegerOverflow, "divide")
+    let (kind, cause) = (TrapKind::IntegerOverflow, Cause::Division);
+    ensure_trap(&guest, &error, kind, cause, "divide")?;
+    let error = guest.fail::<(i32, i32), i32>("divide_unsigned", (7, 0))?;
+    let kind = TrapKind::IntegerDivisionByZero;
+    ensure_trap(&guest, &error, kind, cause, "divide_unsigned")
 }
 
 pub(super) fn page_fault(guests: &Guests) -> anyhow::Result<()> {
@@ -70,12 +106,9 @@ pub(super) fn page_fault(guests: &Guests) -> anyhow::Result<()> {
         };
         let wasm_address = u64::from(index as u32) + offset;
         let address = VirtualAddress::new(base + wasm_address as usize);
-        let cause = take_last_trap();
-        ensure!(
-            cause == Some(Cause::PageFault(address)),
-            "{name} {wasm_address:#x}: {cause:x?}, expected at {address:#x}"
-        );
-        ensure_trap(&error, TrapKind::MemoryOutOfBounds, name)?;
+        let (kind, cause) = (TrapKind::MemoryOutOfBounds, Cause::PageFault(address));
+        ensure_trap(&guest, &error, kind, cause, name)
+            .with_context(|| format!("{name} {wasm_address:#x}"))?;
         let Some(fault) = error.wasm_fault() else {
             bail!("{name} {wasm_address:#x}: not in terms of the guest");
         };
@@ -89,17 +122,14 @@ pub(super) fn page_fault(guests: &Guests) -> anyhow::Result<()> {
 
 pub(super) fn fault_in_page_zero(guests: &Guests) -> anyhow::Result<()> {
     let mut guest = guests.traps()?;
-    for (name, index, kind) in [
-        ("table_get", 2, TrapKind::TableOutOfBounds),
-        ("call_null", 1, TrapKind::IndirectCallToNull),
+    for (name, index, kind, address) in [
+        ("table_get", 2, TrapKind::TableOutOfBounds, 0),
+        // Where a function's type stands.
+        ("call_null", 1, TrapKind::IndirectCallToNull, 0x10),
     ] {
         let error = guest.fail::<i32, ()>(name, index)?;
-        let cause = take_last_trap();
-        ensure!(
-            matches!(cause, Some(Cause::PageFault(address)) if address.get() < 4096),
-            "{name}: {cause:x?}"
-        );
-        ensure_trap(&error, kind, name)?;
+        let cause = Cause::PageFault(VirtualAddress::new(address));
+        ensure_trap(&guest, &error, kind, cause, name).context(name)?;
         ensure!(
             error.wasm_fault().is_none(),
             "{name}: not a fault of a memory"
