@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use anyhow::{Result, bail, ensure};
 
-use super::bundle::{Traps, bundle};
+use super::bundle::{Sums, Traps, bundle};
 use super::outcome::Outcome;
 use crate::arch::{Arch, cargo_variable};
 use crate::context::Context;
@@ -17,6 +17,35 @@ use crate::toolchain::Bare;
 
 /// How long an image may run.
 const LIMIT: Duration = Duration::from_secs(1500);
+/// The same, if it is to stop for a bug right away.
+const STOP_LIMIT: Duration = Duration::from_secs(120);
+
+/// What a kernel ends with that stops because of an error.
+const STOPPED: i32 = 101;
+
+/// What the kernel has to stop for, in the order of `crates/test-image/src/tests/stops.rs`,
+/// and what its last words begin with.
+const STOPS: &[(&str, &str)] = &[
+    (
+        "a fault in a host function",
+        "PageFault(VirtualAddress(0x10)) on CPU 1: pc 0x",
+    ),
+    ("a panic that nobody catches", "panic that nobody catches: "),
+    // The first exception was a fault at address 1.
+    (
+        "a fault in the handler of a fault",
+        "PageFault(VirtualAddress(0x4",
+    ),
+    ("a stack that is used up", "PageFault(VirtualAddress(0x100"),
+    (
+        "a guest outside of its memory",
+        "guest fault outside all memories of its store: address 0x400000000000, pc 0x",
+    ),
+    (
+        "a guest at an impossible address",
+        "guest fault outside all memories of its store: address 0x",
+    ),
+];
 
 const PACKAGE: &str = "trapline-test-image";
 
@@ -48,17 +77,30 @@ pub(super) fn run(context: &Context, arch: Arch) -> Result<Report> {
     };
     let image = build(context, bare, Contents::ALL)?;
     report.tests += boot(bare, &image)?;
+    for order in 1..=STOPS.len() {
+        boot_to_stop(bare, &image.file, order)?;
+        report.tests.passed += 1;
+    }
     Ok(report)
 }
 
-/// Builds an image; where it is.
-pub(crate) fn build(context: &Context, bare: &Bare, contents: Contents<'_>) -> Result<PathBuf> {
-    let mut bundles = OsString::new();
+/// An image, and what has to come of the bundles in it.
+#[derive(Debug)]
+pub(crate) struct Image {
+    pub(crate) file: PathBuf,
+    bundles: Vec<Sums>,
+}
+
+/// Builds an image.
+pub(crate) fn build(context: &Context, bare: &Bare, contents: Contents<'_>) -> Result<Image> {
+    let (mut paths, mut sums) = (OsString::new(), Vec::new());
     for traps in contents.traps {
-        if !bundles.is_empty() {
-            bundles.push(":");
+        let bundle = bundle(context, bare.arch, *traps, contents.scripts)?;
+        if !paths.is_empty() {
+            paths.push(":");
         }
-        bundles.push(bundle(context, bare.arch, *traps, contents.scripts)?);
+        paths.push(bundle.file);
+        sums.push(bundle.sums);
     }
     let folder = context.target_dir("cross");
     context
@@ -76,24 +118,62 @@ pub(crate) fn build(context: &Context, bare: &Bare, contents: Contents<'_>) -> R
             cargo_variable(bare.target(), "RUSTFLAGS"),
             "-Cpanic=unwind -Crelocation-model=static -Cforce-frame-pointers=yes",
         )
-        .env("TRAPLINE_IMAGE_BUNDLE", bundles)
+        .env("TRAPLINE_IMAGE_BUNDLE", paths)
         .envs(bare.variables())
         .run()?;
-    Ok(folder.join(bare.target()).join("image").join(PACKAGE))
+    Ok(Image {
+        file: folder.join(bare.target()).join("image").join(PACKAGE),
+        bundles: sums,
+    })
 }
 
 /// Runs an image to its end; its serial line goes to standard output.
-pub(crate) fn boot(bare: &Bare, image: &Path) -> Result<TestCounts> {
+fn boot(bare: &Bare, image: &Image) -> Result<TestCounts> {
     let mut outcome = Outcome::new(String::new());
-    let end = process::run(emulator(bare, image)?, LIMIT, |line| outcome.line(line))?;
+    let command = emulator(bare, &image.file)?;
+    let end = process::run(command, LIMIT, |line| outcome.line(line))?;
     match status(bare.arch, end) {
-        Some(0) => outcome.counts(),
+        Some(0) => outcome.counts(&image.bundles),
         Some(status) => bail!("the image on {} ended with {status}", bare.arch.name()),
         None => bail!("the image on {} came to no end: {end}", bare.arch.name()),
     }
 }
 
-/// The emulator with an image, its serial line on standard output.
+/// Runs an image with an order to do what the kernel has to stop for.
+fn boot_to_stop(bare: &Bare, image: &Path, order: usize) -> Result<()> {
+    let (what, words) = STOPS[order - 1];
+    let words = format!("kernel stopped: {words}");
+    let mut command = emulator(bare, image)?;
+    command.arg("-device").arg(format!(
+        "loader,addr={},data={order},data-len=8",
+        order_address(bare.arch)?
+    ));
+    let mut said = false;
+    let end = process::run(command, STOP_LIMIT, |line| {
+        println!("{what}: {}", line.trim_end());
+        said |= line.starts_with(&words);
+    })?;
+    let status = status(bare.arch, end);
+    ensure!(
+        status == Some(STOPPED) && said,
+        "{what} on {}: the image did not stop with {STOPPED} and {words:?}, but {end} ({status:?})",
+        bare.arch.name()
+    );
+    Ok(())
+}
+
+/// Where the image looks for an order: `ORDER` in the machine's file in
+/// `crates/test-image/src/isa`.
+fn order_address(arch: Arch) -> Result<&'static str> {
+    Ok(match arch {
+        Arch::X86_64 => "0x20000000",
+        Arch::Aarch64 => "0x60000000",
+        Arch::Riscv64 => "0xa0000000",
+        Arch::S390x => bail!("there is no image for {}", arch.name()),
+    })
+}
+
+/// The command that runs an image.
 pub(crate) fn emulator(bare: &Bare, image: &Path) -> Result<Command> {
     let mut command = Command::new(&bare.emulator);
     command
@@ -166,7 +246,7 @@ pub(crate) fn build_and_boot(
         Err(reason) => bail!("{reason}"),
     };
     let image = build(context, bare, contents)?;
-    eprintln!("{}", image.display());
+    eprintln!("{}", image.file.display());
     if run {
         boot(bare, &image)?;
     }
@@ -188,6 +268,7 @@ mod tests {
     fn statuses_are_those_of_the_image() {
         assert_eq!(status(Arch::X86_64, exited(33)), Some(0));
         assert_eq!(status(Arch::X86_64, exited(3)), Some(17));
+        assert_eq!(status(Arch::X86_64, exited(235)), Some(STOPPED));
         assert_eq!(status(Arch::X86_64, exited(0)), None);
         assert_eq!(status(Arch::Riscv64, exited(0)), Some(0));
         assert_eq!(status(Arch::Aarch64, exited(2)), Some(2));

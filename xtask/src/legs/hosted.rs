@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
 
-use super::bundle::{Traps, bundle};
+use super::bundle::{Bundle, Traps, bundle};
 use super::outcome::Outcome;
 use crate::arch::Arch;
 use crate::context::Context;
@@ -93,8 +93,8 @@ fn folder(context: &Context) -> PathBuf {
 /// is one thread of the emulator's.
 fn run_bundles(context: &Context, hosted: &Hosted) -> Result<TestCounts> {
     let bundles = Traps::ALL.map(|traps| {
-        let file = bundle(context, hosted.arch, traps, true);
-        file.map(|file| (traps, file))
+        let bundle = bundle(context, hosted.arch, traps, true);
+        bundle.map(|bundle| (traps, bundle))
     });
     let program = build(context, hosted)?;
     let outcomes: Vec<Result<TestCounts>> = thread::scope(|scope| {
@@ -103,8 +103,8 @@ fn run_bundles(context: &Context, hosted: &Hosted) -> Result<TestCounts> {
             .map(|bundle| {
                 let program = &program;
                 scope.spawn(move || {
-                    let (traps, file) = bundle?;
-                    run_bundle(hosted, program, traps, &file)
+                    let (traps, bundle) = bundle?;
+                    run_bundle(hosted, program, traps, &bundle)
                 })
             })
             .collect();
@@ -141,7 +141,13 @@ fn build(context: &Context, hosted: &Hosted) -> Result<PathBuf> {
         .join(PROGRAM))
 }
 
-fn run_bundle(hosted: &Hosted, program: &Path, traps: Traps, file: &Path) -> Result<TestCounts> {
+fn run_bundle(
+    hosted: &Hosted,
+    program: &Path,
+    traps: Traps,
+    bundle: &Bundle,
+) -> Result<TestCounts> {
+    let Bundle { file, sums } = bundle;
     let words: Vec<OsString> = hosted.run_with();
     let (emulator, arguments) = words.split_first().context("an emulator")?;
     let mut command = Command::new(emulator);
@@ -159,5 +165,5 @@ fn run_bundle(hosted: &Hosted, program: &Path, traps: Traps, file: &Path) -> Res
         hosted.arch.name(),
         traps.name()
     );
-    outcome.counts()
+    outcome.counts(&[*sums])
 }
