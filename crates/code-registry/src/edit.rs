@@ -6,12 +6,11 @@
 //! is published.
 
 use core::mem::MaybeUninit;
+use core::ops::Range;
+use core::ptr::NonNull;
 
 use crate::heap::{NodeHeap, Spares};
-use crate::node::{Entry, INNER, Kind, LEAF, Link, Node, predecessor};
-
-/// A piece of a node: some of its keys and their values.
-type Piece<'a, V> = (&'a [usize], &'a [V]);
+use crate::node::{Entry, INNER, Inner, Kind, LEAF, Link, Node, Piece};
 
 /// What stands in a parent for what was one child, or two neighbours: none, one
 /// or two children, with the lowest key below each.
@@ -22,8 +21,23 @@ struct Children {
 }
 
 impl Children {
+    const NONE: Self = Self {
+        len: 0,
+        keys: [0; 2],
+        links: [Link::DANGLING; 2],
+    };
+
     fn piece(&self) -> Piece<'_, Link> {
         (&self.keys[..self.len], &self.links[..self.len])
+    }
+
+    /// Appends a node that was just made.
+    fn push<V: Copy + 'static, const N: usize>(&mut self, node: &'static mut Node<V, N>) {
+        self.keys[self.len] = node.lowest();
+        // SAFETY: complete, as it was written by one of the functions of `Node`, at the level
+        // of its kind, by all callers in this module.
+        self.links[self.len] = unsafe { Link::new(NonNull::from(node)) };
+        self.len += 1;
     }
 }
 
@@ -58,46 +72,39 @@ impl<'a> Edit<'a> {
     /// empty, two of the same size if they don't fit into one.
     ///
     /// `level` must fit the kind of values.
-    fn build<V: Copy, const N: usize>(&mut self, level: u32, pieces: &[Piece<'_, V>]) -> Children
+    fn build<V: Copy + 'static, const N: usize>(
+        &mut self,
+        level: u32,
+        pieces: &[Piece<'_, V>],
+    ) -> Children
     where
         NodeHeap: Spares<Node<V, N>>,
     {
         let total: usize = pieces.iter().map(|(keys, _)| keys.len()).sum();
         debug_assert!(total <= 2 * N, "edits add one key at most");
         let first = if total <= N { total } else { total.div_ceil(2) };
-        let mut children = Children {
-            len: 0,
-            keys: [0; 2],
-            links: [Link::DANGLING; 2],
-        };
-        let mut pieces = pieces.iter().copied();
-        let mut piece: Piece<'_, V> = (&[], &[]);
-        for len in [first, total - first] {
-            if len == 0 {
-                break;
+        let mut children = Children::NONE;
+        for (skip, len) in [(0, first), (first, total - first)] {
+            if len > 0 {
+                children.push(
+                    self.heap
+                        .make::<V, N>(|node| Node::write(node, level, pieces, skip, len)),
+                );
             }
-            let lowest = &mut children.keys[children.len];
-            let fill = |keys: &mut [MaybeUninit<usize>], values: &mut [MaybeUninit<V>]| {
-                let mut filled = 0;
-                while filled < len {
-                    if piece.0.is_empty() {
-                        piece = pieces.next().unwrap_or_default();
-                        continue;
-                    }
-                    if filled == 0 {
-                        *lowest = piece.0[0];
-                    }
-                    let n = piece.0.len().min(len - filled);
-                    keys[filled..filled + n].write_copy_of_slice(&piece.0[..n]);
-                    values[filled..filled + n].write_copy_of_slice(&piece.1[..n]);
-                    piece = (&piece.0[n..], &piece.1[n..]);
-                    filled += n;
-                }
-            };
-            // SAFETY: `fill` writes the first `len`, which is at most N.
-            children.links[children.len] = unsafe { self.heap.make::<V, N>(level, len, fill) };
-            children.len += 1;
         }
+        children
+    }
+
+    /// The node that `write` writes, in its parent.
+    fn one<V: Copy + 'static, const N: usize>(
+        &mut self,
+        write: impl FnOnce(&'static mut MaybeUninit<Node<V, N>>) -> &'static mut Node<V, N>,
+    ) -> Children
+    where
+        NodeHeap: Spares<Node<V, N>>,
+    {
+        let mut children = Children::NONE;
+        children.push(self.heap.make(write));
         children
     }
 
@@ -106,18 +113,29 @@ impl<'a> Edit<'a> {
     }
 
     /// The tree `root` with the range from `start` to `entry.end` added, which
-    /// must not overlap another. The nodes that only the old tree has are
+    /// must contain an address. The nodes that only the old tree has are
     /// retired.
+    ///
+    /// # Errors
+    ///
+    /// A range that overlaps, the one with the highest start; nothing is
+    /// retired then.
     ///
     /// # Safety
     ///
     /// All nodes of the tree must be alive.
-    pub(crate) unsafe fn insert(mut self, root: Option<Link>, start: usize, entry: Entry) -> Link {
+    pub(crate) unsafe fn insert(
+        mut self,
+        root: Option<Link>,
+        start: usize,
+        entry: Entry,
+    ) -> Result<Link, Range<usize>> {
         let top = match root {
             None => self.build::<Entry, LEAF>(0, &[(&[start], &[entry])]),
             Some(root) => {
                 // SAFETY: alive by the caller's promise.
-                let (level, top) = unsafe { (root.level(), self.insert_below(root, start, entry)) };
+                let (level, top) =
+                    unsafe { (root.level(), self.insert_below(root, start, entry)?) };
                 if top.len == 1 {
                     top
                 } else {
@@ -126,46 +144,80 @@ impl<'a> Edit<'a> {
             }
         };
         self.finished = true;
-        top.links[0]
+        Ok(top.links[0])
     }
 
     /// What stands for `node` once the range is added below it.
     ///
+    /// # Errors
+    ///
+    /// As for [`insert`](Self::insert).
+    ///
     /// # Safety
     ///
     /// As for [`insert`](Self::insert).
-    unsafe fn insert_below(&mut self, node: Link, start: usize, entry: Entry) -> Children {
-        self.retire(node);
+    unsafe fn insert_below(
+        &mut self,
+        node: Link,
+        start: usize,
+        entry: Entry,
+    ) -> Result<Children, Range<usize>> {
+        // Ranges are disjoint, so if any of them overlaps, then the last one
+        // that starts before the end does. If none does, then this is where
+        // `start` belongs, too.
+        let last = entry.end - 1;
         // SAFETY: alive by the caller's promise.
-        match unsafe { node.open() } {
+        let children = match unsafe { node.open() } {
             Kind::Leaf(leaf) => {
+                leaf.fetch();
                 let (keys, values) = (leaf.keys(), leaf.values());
-                let at = leaf.rank(start);
-                self.build::<Entry, LEAF>(
-                    0,
-                    &[
-                        (&keys[..at], &values[..at]),
-                        (&[start], &[entry]),
-                        (&keys[at..], &values[at..]),
-                    ],
-                )
+                let at = leaf.rank(last);
+                if let Some(before) = at.checked_sub(1)
+                    && values[before].end > start
+                {
+                    return Err(keys[before]..values[before].end);
+                }
+                if leaf.len() < LEAF {
+                    self.one(|node| leaf.write_with(node, at, start, entry))
+                } else {
+                    self.build::<Entry, LEAF>(
+                        0,
+                        &[
+                            (&keys[..at], &values[..at]),
+                            (&[start], &[entry]),
+                            (&keys[at..], &values[at..]),
+                        ],
+                    )
+                }
             }
             Kind::Inner(inner) => {
-                let (keys, links) = (inner.keys(), inner.values());
-                // A start below all others goes into the first child.
-                let at = inner.rank(start).saturating_sub(1);
+                inner.fetch();
+                // What is below all others goes into the first child.
+                let at = inner.rank(last).saturating_sub(1);
                 // SAFETY: as for the node itself.
-                let below = unsafe { self.insert_below(links[at], start, entry) };
-                self.build::<Link, INNER>(
-                    inner.level(),
-                    &[
-                        (&keys[..at], &links[..at]),
-                        below.piece(),
-                        (&keys[at + 1..], &links[at + 1..]),
-                    ],
-                )
+                let below = unsafe { self.insert_below(inner.values()[at], start, entry)? };
+                self.replace(inner, at..at + 1, &below)
             }
+        };
+        self.retire(node);
+        Ok(children)
+    }
+
+    /// What stands for `inner` with `by` in place of some of its children.
+    fn replace(&mut self, inner: &Inner, replaced: Range<usize>, by: &Children) -> Children {
+        if replaced.len() == 1 && by.len == 1 {
+            let (at, key, link) = (replaced.start, by.keys[0], by.links[0]);
+            return self.one(|node| inner.write_replaced(node, at, key, link));
         }
+        let (keys, links) = (inner.keys(), inner.values());
+        self.build::<Link, INNER>(
+            inner.level(),
+            &[
+                (&keys[..replaced.start], &links[..replaced.start]),
+                by.piece(),
+                (&keys[replaced.end..], &links[replaced.end..]),
+            ],
+        )
     }
 
     /// The tree `root` without the range that starts at `start`, and what was
@@ -181,84 +233,76 @@ impl<'a> Edit<'a> {
         start: usize,
     ) -> Option<(Option<Link>, Entry)> {
         // SAFETY: alive by the caller's promise.
-        let (found, entry) = unsafe { predecessor(root, start) }?;
-        if found != start {
-            return None;
-        }
-        // SAFETY: as above.
-        let top = unsafe { self.remove_below(root?, start) };
-        if top.len == 0 {
-            self.finished = true;
-            return Some((None, entry));
-        }
-        let mut root = top.links[0];
-        // SAFETY: alive.
-        while let Kind::Inner(inner) = unsafe { root.open() }
-            && let &[only] = inner.values()
-        {
-            // SAFETY: only what `remove_below` made just now for the root can
-            // have a single child: all other inner nodes have INNER / 3 at
-            // least. So nobody else has seen it.
-            unsafe { self.heap.free(root) };
-            root = only;
-        }
+        let (top, entry) = unsafe { self.remove_below(root?, start) }?;
+        let root = (top.len > 0).then(|| {
+            let mut root = top.links[0];
+            // SAFETY: alive.
+            while let Kind::Inner(inner) = unsafe { root.open() }
+                && let &[only] = inner.values()
+            {
+                // SAFETY: only what `remove_below` made just now for the root
+                // can have a single child: all other inner nodes have
+                // INNER / 3 at least. So nobody else has seen it.
+                unsafe { self.heap.free(root) };
+                root = only;
+            }
+            root
+        });
         self.finished = true;
-        Some((Some(root), entry))
+        Some((root, entry))
     }
 
-    /// What stands for `node` once the range is taken out below it.
+    /// What stands for `node` once the range is taken out below it, and what
+    /// was stored for it; `None` if it is not there.
     ///
     /// # Safety
     ///
-    /// As for [`remove`](Self::remove), and the range must be there.
-    unsafe fn remove_below(&mut self, node: Link, start: usize) -> Children {
-        self.retire(node);
+    /// As for [`remove`](Self::remove).
+    unsafe fn remove_below(&mut self, node: Link, start: usize) -> Option<(Children, Entry)> {
         // SAFETY: alive by the caller's promise.
-        let inner = match unsafe { node.open() } {
+        let (children, entry) = match unsafe { node.open() } {
             Kind::Leaf(leaf) => {
-                let (keys, values) = (leaf.keys(), leaf.values());
-                let at = leaf.rank(start) - 1;
-                return self.build::<Entry, LEAF>(
-                    0,
-                    &[
-                        (&keys[..at], &values[..at]),
-                        (&keys[at + 1..], &values[at + 1..]),
-                    ],
-                );
-            }
-            Kind::Inner(inner) => inner,
-        };
-        let (keys, links) = (inner.keys(), inner.values());
-        let at = inner.rank(start) - 1;
-        // SAFETY: as for the node itself.
-        let below = unsafe { self.remove_below(links[at], start) };
-        // The children to replace, and what by.
-        let (replaced, by) = match below.links[..below.len] {
-            // SAFETY: alive, since just made.
-            [small] if links.len() > 1 && unsafe { small.open() }.has_few() => {
-                let left_at = at.saturating_sub(1);
-                let (left, right) = if at == 0 {
-                    (small, links[1])
+                leaf.fetch();
+                let at = leaf.rank(start).checked_sub(1)?;
+                if leaf.keys()[at] != start {
+                    return None;
+                }
+                let children = if leaf.len() > 1 {
+                    self.one(|node| leaf.write_without(node, at))
                 } else {
-                    (links[left_at], small)
+                    Children::NONE
                 };
-                self.retire(if at == 0 { right } else { left });
-                // SAFETY: both are alive.
-                let joined = unsafe { self.join(left, right) };
-                // SAFETY: made just now, so nobody else has seen it.
-                unsafe { self.heap.free(small) };
-                (left_at..left_at + 2, joined)
+                (children, leaf.values()[at])
             }
-            _ => (at..at + 1, below),
+            Kind::Inner(inner) => {
+                inner.fetch();
+                let links = inner.values();
+                let at = inner.rank(start).checked_sub(1)?;
+                // SAFETY: as for the node itself.
+                let (below, entry) = unsafe { self.remove_below(links[at], start) }?;
+                let children = match below.links[..below.len] {
+                    // SAFETY: alive, since just made.
+                    [small] if links.len() > 1 && unsafe { small.open() }.has_few() => {
+                        let left_at = at.saturating_sub(1);
+                        let (left, right, neighbour) = if at == 0 {
+                            (small, links[1], links[1])
+                        } else {
+                            (links[left_at], small, links[left_at])
+                        };
+                        // SAFETY: both are alive.
+                        let joined = unsafe { self.join(left, right) };
+                        self.retire(neighbour);
+                        // SAFETY: made just now, so nobody else has seen it.
+                        unsafe { self.heap.free(small) };
+                        self.replace(inner, left_at..left_at + 2, &joined)
+                    }
+                    _ => self.replace(inner, at..at + 1, &below),
+                };
+                (children, entry)
+            }
         };
-        self.build::<Link, INNER>(
-            inner.level(),
-            &[
-                (&keys[..replaced.start], &links[..replaced.start]),
-                by.piece(),
-                (&keys[replaced.end..], &links[replaced.end..]),
-            ],
-        )
+        self.retire(node);
+        Some((children, entry))
     }
 
     /// One or two nodes with the contents of two neighbours.

@@ -5,7 +5,6 @@ use alloc::boxed::Box;
 use alloc::collections::VecDeque;
 use alloc::vec::Vec;
 use core::mem::MaybeUninit;
-use core::ptr::NonNull;
 
 use crate::node::{Inner, Leaf, Link, Node};
 use crate::sync::const_unless_loom;
@@ -62,26 +61,17 @@ impl NodeHeap {
         }
     }
 
-    /// Makes a node of the first `len` keys and values that `fill` writes.
-    ///
-    /// # Safety
-    ///
-    /// As for [`Node::write`].
-    pub(crate) unsafe fn make<V: Copy, const N: usize>(
+    /// Makes a node, which `write` writes.
+    pub(crate) fn make<V: 'static, const N: usize>(
         &mut self,
-        level: u32,
-        len: usize,
-        fill: impl FnOnce(&mut [MaybeUninit<usize>], &mut [MaybeUninit<V>]),
-    ) -> Link
+        write: impl FnOnce(&'static mut MaybeUninit<Node<V, N>>) -> &'static mut Node<V, N>,
+    ) -> &'static mut Node<V, N>
     where
         Self: Spares<Node<V, N>>,
     {
-        let mut node = self.spares().pop().unwrap_or_else(Box::new_uninit);
-        // SAFETY: the caller's promise.
-        unsafe { Node::write(&mut node, level, len, fill) };
-        let node = NonNull::from(Box::leak(node)).cast::<Node<V, N>>();
-        // SAFETY: complete, and the pointer is the allocation's own.
-        unsafe { Link::new(node) }
+        write(Box::leak(
+            self.spares().pop().unwrap_or_else(Box::new_uninit),
+        ))
     }
 
     /// Takes back a node (not those below it).

@@ -76,8 +76,9 @@
 //! replaced nodes are used again once no reader can be in them.
 //!
 //! A reader announces itself, in a cache line that mostly no other thread uses,
-//! loads the root and searches: counting comparisons, without branches, over
-//! one or two cache lines a level. It retries nothing and waits for nobody. The
+//! loads the root and searches: at each level it asks for all lines of a node
+//! at once, and counts comparisons, without branches, over two or three of them.
+//! It retries nothing and waits for nobody. The
 //! announcement stays with the [`CodeRef`] that it returns, and keeps the code
 //! object alive. The module `announce` has the protocol with its proof.
 //!

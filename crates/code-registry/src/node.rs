@@ -30,8 +30,11 @@ pub(crate) const LEAF: usize = if cfg!(loom) { 7 } else { 15 };
 /// Keys in an inner node: one less than a multiple of 8.
 pub(crate) const INNER: usize = if cfg!(loom) { 7 } else { 31 };
 
-/// Keys in one cache line (of 64 bytes, of 64-bit keys).
-const LINE: usize = 8;
+/// Bytes in a cache line, where they are shortest.
+const LINE_BYTES: usize = 64;
+
+/// Keys in one cache line.
+const LINE: usize = LINE_BYTES / size_of::<usize>();
 
 const _: () = assert!((LEAF + 1).is_multiple_of(LINE) && (INNER + 1).is_multiple_of(LINE));
 
@@ -56,6 +59,19 @@ pub(crate) struct Header {
     lifetime: Lifetime,
 }
 
+impl Header {
+    fn new(len: usize, level: u32) -> Self {
+        Self {
+            len: len as u32,
+            level,
+            lifetime: Lifetime::new(),
+        }
+    }
+}
+
+/// A piece of a node: some of its keys and their values.
+pub(crate) type Piece<'a, V> = (&'a [usize], &'a [V]);
+
 /// A node of either kind.
 #[repr(C, align(64))]
 pub(crate) struct Node<V, const N: usize> {
@@ -74,6 +90,7 @@ const _: () = {
     assert!(core::mem::offset_of!(Inner, values) == 4 * 64);
     assert!(size_of::<Inner>() == 8 * 64);
     assert!(size_of::<Leaf>() == 8 * 64);
+    assert!(align_of::<Leaf>() == LINE_BYTES && align_of::<Inner>() == LINE_BYTES);
 };
 
 /// Leads to a node of either kind, by its header.
@@ -197,33 +214,104 @@ impl Kind<'_> {
 }
 
 impl<V: Copy, const N: usize> Node<V, N> {
-    /// Writes a complete node: `fill` is given room for the keys and the
-    /// values, and must write the first `len` of both.
+    /// Writes a node of the concatenation of `pieces`, of which it takes the first `len` keys,
+    /// starting `skip` keys after the start.
     ///
-    /// # Safety
-    ///
-    /// `fill` must do so, and `len` must be at most `N`.
-    pub(crate) unsafe fn write(
-        node: &mut MaybeUninit<Self>,
+    /// There must be as many, and `len` must be at most `N`.
+    pub(crate) fn write<'n>(
+        node: &'n mut MaybeUninit<Self>,
         level: u32,
+        pieces: &[Piece<'_, V>],
+        mut skip: usize,
         len: usize,
-        fill: impl FnOnce(&mut [MaybeUninit<usize>], &mut [MaybeUninit<V>]),
-    ) {
-        let node = node.as_mut_ptr();
-        let header = Header {
-            len: len as u32,
-            level,
-            lifetime: Lifetime::new(),
-        };
-        // SAFETY: `node` may be written to all over; until they are written,
-        // keys and values are only seen as uninitialised.
-        let (keys, values) = unsafe {
-            (&raw mut (*node).header).write(header);
-            let keys = (&raw mut (*node).keys).cast::<[MaybeUninit<usize>; N]>();
-            (&mut *keys, &mut (*node).values)
-        };
-        fill(&mut keys[..len], &mut values[..len]);
-        keys[len..].fill(MaybeUninit::new(usize::MAX));
+    ) -> &'n mut Self {
+        let node = node.write(Self {
+            header: Header::new(len, level),
+            keys: [usize::MAX; N],
+            values: [MaybeUninit::uninit(); N],
+        });
+        let mut filled = 0;
+        for (keys, values) in pieces {
+            let skipped = skip.min(keys.len());
+            skip -= skipped;
+            let n = (keys.len() - skipped).min(len - filled);
+            node.keys[filled..filled + n].copy_from_slice(&keys[skipped..skipped + n]);
+            node.values[filled..filled + n].write_copy_of_slice(&values[skipped..skipped + n]);
+            filled += n;
+        }
+        assert_eq!(filled, len, "as many keys as promised");
+        node
+    }
+
+    /// Writes a node like this one, to be changed.
+    fn write_copy<'n>(&self, node: &'n mut MaybeUninit<Self>, len: usize) -> &'n mut Self {
+        node.write(Self {
+            header: Header::new(len, self.level()),
+            keys: self.keys,
+            values: self.values,
+        })
+    }
+
+    /// Writes a node like this one, with a key and its value added at `index`. There must be room.
+    pub(crate) fn write_with<'n>(
+        &self,
+        node: &'n mut MaybeUninit<Self>,
+        index: usize,
+        key: usize,
+        value: V,
+    ) -> &'n mut Self {
+        let len = self.len();
+        let node = self.write_copy(node, len + 1);
+        node.keys[index + 1..=len].copy_from_slice(&self.keys[index..len]);
+        node.values[index + 1..=len].copy_from_slice(&self.values[index..len]);
+        node.keys[index] = key;
+        node.values[index].write(value);
+        node
+    }
+
+    /// Writes a node like this one, without the key and the value at `index`.
+    pub(crate) fn write_without<'n>(
+        &self,
+        node: &'n mut MaybeUninit<Self>,
+        index: usize,
+    ) -> &'n mut Self {
+        let len = self.len();
+        let node = self.write_copy(node, len - 1);
+        node.keys[index..len - 1].copy_from_slice(&self.keys[index + 1..len]);
+        node.values[index..len - 1].copy_from_slice(&self.values[index + 1..len]);
+        node.keys[len - 1] = usize::MAX;
+        node
+    }
+
+    /// Writes a node like this one, with another key and value at `index`.
+    pub(crate) fn write_replaced<'n>(
+        &self,
+        node: &'n mut MaybeUninit<Self>,
+        index: usize,
+        key: usize,
+        value: V,
+    ) -> &'n mut Self {
+        let len = self.len();
+        let node = self.write_copy(node, len);
+        node.keys[..len][index] = key;
+        node.values[index].write(value);
+        node
+    }
+
+    /// Asks for all of the node's cache lines at once, so that a search waits for memory once a
+    /// node, and not once for the keys, once more for others of them and again for the value.
+    #[inline]
+    pub(crate) fn fetch(&self) {
+        let node = (&raw const *self).cast::<MaybeUninit<u8>>();
+        for line in 0..size_of::<Self>() / LINE_BYTES {
+            // SAFETY: inside of the node; a byte that may have no value is not looked at.
+            let _ = unsafe { node.add(line * LINE_BYTES).read_volatile() };
+        }
+    }
+
+    /// The lowest key; there must be one.
+    pub(crate) const fn lowest(&self) -> usize {
+        self.keys[0]
     }
 
     /// The number of keys that are at most `key`, which must not be
@@ -247,7 +335,7 @@ impl<V: Copy, const N: usize> Node<V, N> {
     }
 
     #[inline]
-    const fn len(&self) -> usize {
+    pub(crate) const fn len(&self) -> usize {
         self.header.len as usize
     }
 
@@ -306,10 +394,12 @@ pub(crate) unsafe fn predecessor(root: Option<Link>, key: usize) -> Option<(usiz
     unsafe {
         for _ in 0..node.level() {
             let inner = node.inner();
+            inner.fetch();
             inner.header.lifetime.read();
             (_, node) = inner.at(inner.rank(key).checked_sub(1)?);
         }
         let leaf = node.leaf();
+        leaf.fetch();
         leaf.header.lifetime.read();
         Some(leaf.at(leaf.rank(key).checked_sub(1)?))
     }

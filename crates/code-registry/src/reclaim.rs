@@ -15,6 +15,24 @@ use crate::sync::const_unless_loom;
 /// as much as the registration itself.
 const NODES_TO_WAIT: usize = 32;
 
+/// Objects that no reader can reach, to be dropped once the lock is released:
+/// their destructors are somebody else's code, and may come back here.
+#[derive(Default)]
+pub(crate) struct Free {
+    /// Mostly there is one at most, which needs no memory to be listed in.
+    first: Option<Arc<dyn CodeObject>>,
+    others: Vec<Arc<dyn CodeObject>>,
+}
+
+impl Free {
+    fn push(&mut self, code: Arc<dyn CodeObject>) {
+        match self.first {
+            None => self.first = Some(code),
+            Some(_) => self.others.push(code),
+        }
+    }
+}
+
 /// Things that are in no published tree any more, each with the number of the
 /// write that took it out.
 pub(crate) struct Retired {
@@ -66,18 +84,17 @@ impl Retired {
     }
 
     /// Frees the nodes that no reader can reach, and returns the objects that
-    /// no reader can reach, to be dropped once the lock is released: their
-    /// destructors are somebody else's code, and may come back here.
+    /// no reader can reach.
     ///
     /// # Safety
     ///
     /// `readers` must be those of the registry that everything here was taken
     /// out of, and what was taken out must be published (`SeqCst`).
-    pub(crate) unsafe fn reclaim(&mut self, readers: &Readers) -> Vec<Arc<dyn CodeObject>> {
+    pub(crate) unsafe fn reclaim(&mut self, readers: &Readers) -> Free {
         let free_up_to = readers.survey(&mut self.held);
         // SAFETY: out of every reader's reach, by what `survey` says.
         unsafe { self.nodes.free_retired(free_up_to) };
-        let mut free = Vec::new();
+        let mut free = Free::default();
         let is_held = |code: &NonNull<dyn CodeObject>| {
             self.held
                 .contains(&held_word(code.cast::<()>().addr().get()))

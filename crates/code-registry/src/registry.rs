@@ -1,7 +1,6 @@
 //! The registry, and what writers do to it.
 
 use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::fmt;
 use core::ops::Range;
 use core::ptr::NonNull;
@@ -10,9 +9,9 @@ use trapline_arch::VirtualAddress;
 
 use crate::announce::Readers;
 use crate::lock::SpinLock;
-use crate::node::{self, Entry};
+use crate::node::Entry;
 use crate::published::Published;
-use crate::reclaim::Retired;
+use crate::reclaim::{Free, Retired};
 use crate::sync::const_unless_loom;
 use crate::{CodeObject, RegisterError};
 
@@ -95,30 +94,26 @@ impl CodeRegistry {
                 requested: text.clone(),
             });
         }
+        // The registry's own count.
+        let code = Arc::clone(code);
+        let entry = Entry {
+            end,
+            // SAFETY: an Arc's pointer is never null.
+            code: unsafe { NonNull::new_unchecked(Arc::as_ptr(&code).cast_mut()) },
+        };
         let mut retired = self.retired.lock();
         let root = self.published.root();
-        // Ranges are disjoint, so if any of them overlaps, then the last one
-        // that starts before the end does.
-        // SAFETY: only writers free nodes, and this is the only one now.
-        let last = unsafe { node::predecessor(root, end - 1) };
-        if let Some((other, entry)) = last
-            && entry.end > start
-        {
-            return Err(RegisterError::Overlap {
-                requested: text.clone(),
-                registered: VirtualAddress::new(other)..VirtualAddress::new(entry.end),
-            });
-        }
-        let code = Arc::into_raw(Arc::clone(code)).cast_mut();
-        // SAFETY: an Arc's pointer is never null.
-        let code = unsafe { NonNull::new_unchecked(code) };
         let version = self.published.next_version();
-        // SAFETY: as above.
-        let root = unsafe {
-            retired
-                .edit(version)
-                .insert(root, start, Entry { end, code })
-        };
+        // SAFETY: only writers free nodes, and this is the only one now.
+        let root =
+            unsafe { retired.edit(version).insert(root, start, entry) }.map_err(|other| {
+                RegisterError::Overlap {
+                    requested: text.clone(),
+                    registered: VirtualAddress::new(other.start)..VirtualAddress::new(other.end),
+                }
+            })?;
+        // The tree has the count from now on; this is the pointer that it has already.
+        let _ = Arc::into_raw(code);
         self.published.publish(Some(root), version);
         let free = self.reclaim_if_due(&mut retired);
         drop(retired);
@@ -143,13 +138,13 @@ impl CodeRegistry {
         drop(free);
     }
 
-    fn reclaim_if_due(&self, retired: &mut Retired) -> Vec<Arc<dyn CodeObject>> {
+    fn reclaim_if_due(&self, retired: &mut Retired) -> Free {
         if retired.is_due() {
             // SAFETY: all that is retired came from this registry, and every
             // write publishes before it comes here.
             unsafe { retired.reclaim(&self.readers) }
         } else {
-            Vec::new()
+            Free::default()
         }
     }
 
