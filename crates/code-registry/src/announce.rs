@@ -27,6 +27,10 @@
 //! itself to a counter of anonymous readers, which says nothing of what
 //! they read: nothing is freed while there is one of those.
 //!
+//! One more word says which stripes have ever been used. A reader whose stripe
+//! is not among them adds it first; a survey reads those stripes only, so that
+//! it costs as much as there are threads, or handlers' stacks, that look up.
+//!
 //! So a reader makes a bounded number of steps, whatever others do. One that
 //! is suspended while it holds an object delays the end of this object only;
 //! one that is suspended in the few nanoseconds of its search, or anonymous,
@@ -40,12 +44,14 @@
 //! by `Rk` or later, since nodes are never linked twice, and each registration
 //! has its own count of its object. A survey that decides on them comes after
 //! `Rk`, in the same writer or, through the lock, in a later one; call its
-//! load of a slot `D` (`SeqCst`).
+//! load of the used stripes `U`, and that of a slot `D` (both `SeqCst`).
 //!
 //! A reader in this order
 //!
 //! 1. loads a write's number `v` (`Acquire`),
-//! 2. announces `searching(v)` by an exchange for 0 (`SeqCst`),
+//! 2. loads the word of used stripes and, if the one it will use is missing,
+//!    adds it (both `SeqCst`); then announces `searching(v)` by an exchange
+//!    for 0 (`SeqCst`),
 //! 3. loads the root (`SeqCst`), that of write number `w`,
 //! 4. reads nodes,
 //! 5. stores `holding(p)`, or 0 if it found nothing (`Release`),
@@ -55,9 +61,15 @@
 //! *`v` is at most `w`*: 1 reads what write `v` stored after `Rv`, so `Rv`
 //! happens before 3, which reads `Rv` or something later.
 //!
+//! *If `w < k`, then `U` has the reader's stripe*: otherwise, in the one order
+//! of all `SeqCst` accesses, `Rk` is before `U`, and `U` before the addition of
+//! the stripe, since nothing is ever taken out of this word. The addition is
+//! the reader's own or one that its load in 2 saw, so it is before 3, and 3
+//! reads `Rk` or something later, that is `w >= k`.
+//!
 //! *If `w < k`, then `D` reads what 2 wrote, or something later*: otherwise, in
-//! the one order of all `SeqCst` accesses, `Rk` is before `D`, `D` before 2,
-//! and 2 before 3, so 3 reads `Rk` or something later, that is `w >= k`.
+//! the same order, `Rk` is before `D`, `D` before 2, and 2 before 3, so 3 reads
+//! `Rk` or something later, that is `w >= k`.
 //!
 //! Let the reader have reached something that write `k` took out, so `w < k`.
 //! By what `D` reads:
@@ -72,8 +84,8 @@
 //!   read the 0 that its predecessor in this slot stored, and so on back to
 //!   this reader's 0. Again all of its reads happen before the freeing.
 //!
-//! An anonymous reader adds to its counter (`SeqCst`) in place of 2, leaves out
-//! 5, and subtracts (`Release`) in 7. As above, if it reached something taken
+//! An anonymous reader adds to its counter (`SeqCst`) in place of the exchange
+//! in 2, leaves out 5, and subtracts (`Release`) in 7. As above, if it reached something taken
 //! out, then the survey reads its addition or a later modification. If the
 //! survey reads 0 nevertheless, then the subtraction, too, is among those
 //! before; as all modifications are read-modify-writes, the survey's load
@@ -103,7 +115,7 @@ const STACK_PIECE_SHIFT: u32 = 14;
 
 /// What a slot says.
 mod word {
-    /// Nobody's. The survey of the writers relies on this being 0.
+    /// Nobody's.
     pub(super) const FREE: usize = 0;
 
     /// Reads what was published by write number `version` or a later one.
@@ -157,6 +169,47 @@ impl Stripe {
     }
 }
 
+/// The stripes that have ever been used. Lies beside what writers publish: on a
+/// line that readers need anyway.
+#[derive(Debug)]
+pub(crate) struct UsedStripes(AtomicUsize);
+
+const _: () = assert!(STRIPES <= usize::BITS as usize, "a bit for each");
+
+impl UsedStripes {
+    const_unless_loom! {
+        pub(crate) fn new() -> Self {
+            Self(AtomicUsize::new(0))
+        }
+    }
+
+    /// Adds a stripe that is about to be used: step 2 above.
+    #[inline]
+    fn add(&self, stripe: usize) {
+        let bit = 1 << stripe;
+        if self.0.load(SeqCst) & bit == 0 {
+            self.add_new(bit);
+        }
+    }
+
+    /// Once for each stripe.
+    #[cold]
+    fn add_new(&self, bit: usize) {
+        self.0.fetch_or(bit, SeqCst);
+    }
+
+    /// All of them.
+    fn all(&self) -> impl Iterator<Item = usize> {
+        let mut rest = self.0.load(SeqCst);
+        core::iter::from_fn(move || {
+            let stripe = rest.trailing_zeros() as usize;
+            // Takes out the lowest bit; of none, there is nothing to take.
+            rest &= rest.checked_sub(1)?;
+            Some(stripe)
+        })
+    }
+}
+
 /// All announcements of the readers of one registry.
 #[derive(Debug)]
 pub(crate) struct Readers {
@@ -192,15 +245,17 @@ impl Readers {
     ///
     /// Until the announcement is dropped, or turned into a holding one, nothing
     /// is freed that can be reached from a root loaded (`SeqCst`) after this.
+    /// `used` must be what writers survey by.
     #[inline]
-    pub(crate) fn announce(&'static self, version: usize) -> Announcement {
+    pub(crate) fn announce(&'static self, used: &UsedStripes, version: usize) -> Announcement {
         let announced = word::searching(version);
-        let home = home_stripe();
-        let first = &self.stripes[home % STRIPES].slots[0];
+        let home = home_stripe() % STRIPES;
+        used.add(home);
+        let first = &self.stripes[home].slots[0];
         let place = if take(first, announced) {
             Place::Slot(first)
         } else {
-            self.announce_elsewhere(home, announced)
+            self.announce_elsewhere(used, home, announced)
         };
         sync::seq_cst_accesses_are_ordered();
         Announcement { place }
@@ -209,36 +264,44 @@ impl Readers {
     /// Rare: a guard is alive on this thread, or another thread's stack leads
     /// to the same stripe.
     #[cold]
-    fn announce_elsewhere(&'static self, home: usize, announced: usize) -> Place {
+    fn announce_elsewhere(
+        &'static self,
+        used: &UsedStripes,
+        home: usize,
+        announced: usize,
+    ) -> Place {
         for distance in 0..STRIPES {
-            let stripe = &self.stripes[(home + distance) % STRIPES];
-            for slot in &stripe.slots {
-                if slot.load(Relaxed) == word::FREE && take(slot, announced) {
-                    return Place::Slot(slot);
+            let stripe = (home + distance) % STRIPES;
+            for slot in &self.stripes[stripe].slots {
+                if slot.load(Relaxed) == word::FREE {
+                    used.add(stripe);
+                    if take(slot, announced) {
+                        return Place::Slot(slot);
+                    }
                 }
             }
         }
-        let anonymous = &self.stripes[home % STRIPES].anonymous;
+        // `announce` added this stripe.
+        let anonymous = &self.stripes[home].anonymous;
         anonymous.fetch_add(1, SeqCst);
         Place::Anonymous(anonymous)
     }
 
     /// Reads all announcements, and says what may be freed: what was taken out
     /// by writes up to the returned number, but for the objects whose
-    /// [`held_word`] is in `held` afterwards.
+    /// [`held_word`] is in `held` afterwards. `used` must be what the readers
+    /// add their stripes to.
     ///
     /// For writers, after they stored the root (`SeqCst`) without the things
     /// that are to be freed.
-    pub(crate) fn survey(&self, held: &mut Vec<usize>) -> usize {
+    pub(crate) fn survey(&self, used: &UsedStripes, held: &mut Vec<usize>) -> usize {
         sync::seq_cst_accesses_are_ordered();
         held.clear();
         let mut free_up_to = usize::MAX;
-        for stripe in &self.stripes {
+        for stripe in used.all() {
+            let stripe = &self.stripes[stripe];
             let words = stripe.slots.each_ref().map(|slot| slot.load(SeqCst));
             let anonymous = stripe.anonymous.load(SeqCst);
-            if words.iter().fold(anonymous, |all, word| all | word) == 0 {
-                continue;
-            }
             if anonymous != 0 {
                 free_up_to = 0;
             }
@@ -340,29 +403,35 @@ mod tests {
     #[test]
     fn nested_announcements_take_slots_and_then_count() {
         let readers: &'static Readers = alloc::boxed::Box::leak(Readers::new().into());
+        let used = UsedStripes::new();
         let all = STRIPES * SLOTS;
-        let announcements: Vec<Announcement> = (0..all).map(|_| readers.announce(7)).collect();
+        let announcements: Vec<Announcement> =
+            (0..all).map(|_| readers.announce(&used, 7)).collect();
         assert!(
             announcements
                 .iter()
                 .all(|a| matches!(a.place, Place::Slot(_)))
         );
         let mut held = Vec::new();
-        assert_eq!(readers.survey(&mut held), 7, "all search since write 7");
+        assert_eq!(
+            readers.survey(&used, &mut held),
+            7,
+            "all search since write 7"
+        );
         for (nth, announcement) in announcements.iter().enumerate() {
             announcement.hold(nth * 2 + 2);
         }
-        assert_eq!(readers.survey(&mut held), usize::MAX);
+        assert_eq!(readers.survey(&used, &mut held), usize::MAX);
         held.sort_unstable();
         assert!(held.iter().copied().eq((1..=all).map(|nth| nth * 2)));
 
-        let anonymous = readers.announce(9);
+        let anonymous = readers.announce(&used, 9);
         assert!(matches!(anonymous.place, Place::Anonymous(_)));
-        assert_eq!(readers.survey(&mut held), 0, "nothing may be freed");
+        assert_eq!(readers.survey(&used, &mut held), 0, "nothing may be freed");
         drop(anonymous);
-        assert_eq!(readers.survey(&mut held), usize::MAX);
+        assert_eq!(readers.survey(&used, &mut held), usize::MAX);
         drop(announcements);
-        assert_eq!(readers.survey(&mut held), usize::MAX);
+        assert_eq!(readers.survey(&used, &mut held), usize::MAX);
         assert!(held.is_empty());
     }
 }

@@ -37,8 +37,11 @@ impl CodeRegistry {
     #[inline]
     #[must_use]
     pub fn lookup(&'static self, pc: VirtualAddress) -> Option<(CodeRef, usize)> {
-        let announcement = self.readers.announce(self.published.version());
-        let root = self.published.root();
+        let published = &self.published;
+        let announcement = self
+            .readers
+            .announce(&published.used_stripes, published.version());
+        let root = published.root();
         // SAFETY: the announcement keeps all nodes of this tree alive.
         let (start, entry) = unsafe { node::predecessor(root, pc.get()) }?;
         if pc.get() >= entry.end {

@@ -10,6 +10,11 @@
 //! found on the way straight down. A node never changes once it can be reached
 //! from a published root.
 //!
+//! In a large tree a search waits for memory, not for the processor. So all
+//! lines of a node are asked for at once, as soon as its address is known: it
+//! then costs one such wait, and one translation of an address, where the keys
+//! and the value one after the other would cost two or three.
+//!
 //! ```text
 //!   line 0   len level key0 ⋯ key6            ┐ rank(key): read key7, key15,
 //!   line 1   key7  key8     ⋯ key14           │ key23; they tell the line to

@@ -6,12 +6,11 @@
 use core::ptr;
 use core::sync::atomic::Ordering::{Acquire, Release, SeqCst};
 
+use crate::announce::UsedStripes;
 use crate::node::{Header, Link};
 use crate::sync::{AtomicPtr, AtomicUsize, const_unless_loom};
 
-/// The two words that every reader loads and every writer stores, on a cache
-/// line of their own. The module `announce` says why they are loaded and stored
-/// in this order.
+/// The words that every reader loads, on a cache line of their own. The module `announce` says why they are loaded and stored in this order.
 #[repr(align(128))]
 pub(crate) struct Published {
     /// The tree, null if it is empty. Only [`publish`](Self::publish) writes
@@ -19,6 +18,8 @@ pub(crate) struct Published {
     root: AtomicPtr<Header>,
     /// Number of a write whose tree, or a later one, is in `root`.
     version: AtomicUsize,
+    /// Readers' own, written by the first of each stripe.
+    pub(crate) used_stripes: UsedStripes,
 }
 
 impl Published {
@@ -28,6 +29,7 @@ impl Published {
             Self {
                 root: AtomicPtr::new(ptr::null_mut()),
                 version: AtomicUsize::new(0),
+                used_stripes: UsedStripes::new(),
             }
         }
     }

@@ -6,13 +6,13 @@ use alloc::vec::Vec;
 use core::ptr::NonNull;
 
 use crate::CodeObject;
-use crate::announce::{Readers, held_word};
+use crate::announce::{Readers, UsedStripes, held_word};
 use crate::edit::Edit;
 use crate::heap::NodeHeap;
 use crate::sync::const_unless_loom;
 
-/// Nodes that may wait before a registration makes a survey, which costs about
-/// as much as the registration itself.
+/// Nodes that may wait before a registration makes a survey, which reads a cache
+/// line that was last written by another thread for each one that looks up.
 const NODES_TO_WAIT: usize = 32;
 
 /// Objects that no reader can reach, to be dropped once the lock is released:
@@ -88,10 +88,10 @@ impl Retired {
     ///
     /// # Safety
     ///
-    /// `readers` must be those of the registry that everything here was taken
+    /// `readers` and `used` must be those of the registry that everything here was taken
     /// out of, and what was taken out must be published (`SeqCst`).
-    pub(crate) unsafe fn reclaim(&mut self, readers: &Readers) -> Free {
-        let free_up_to = readers.survey(&mut self.held);
+    pub(crate) unsafe fn reclaim(&mut self, readers: &Readers, used: &UsedStripes) -> Free {
+        let free_up_to = readers.survey(used, &mut self.held);
         // SAFETY: out of every reader's reach, by what `survey` says.
         unsafe { self.nodes.free_retired(free_up_to) };
         let mut free = Free::default();

@@ -142,7 +142,7 @@ impl CodeRegistry {
         if retired.is_due() {
             // SAFETY: all that is retired came from this registry, and every
             // write publishes before it comes here.
-            unsafe { retired.reclaim(&self.readers) }
+            unsafe { retired.reclaim(&self.readers, &self.published.used_stripes) }
         } else {
             Free::default()
         }
@@ -154,7 +154,7 @@ impl CodeRegistry {
     pub fn reclaim(&'static self) -> usize {
         let mut retired = self.retired.lock();
         // SAFETY: as for `reclaim_if_due`.
-        let free = unsafe { retired.reclaim(&self.readers) };
+        let free = unsafe { retired.reclaim(&self.readers, &self.published.used_stripes) };
         let waiting = retired.objects();
         drop(retired);
         drop(free);
