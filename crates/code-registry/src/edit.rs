@@ -41,6 +41,26 @@ impl Children {
     }
 }
 
+/// How two nodes share what does not fit into one.
+#[derive(Clone, Copy)]
+enum Share {
+    Even,
+    /// The second gets as few as a node may have: for growth at its end, so
+    /// that ranges registered in ascending order leave full nodes behind.
+    MostFirst,
+}
+
+impl Share {
+    /// For a node of `len` keys that grows at `index`.
+    const fn grown_at(index: usize, len: usize) -> Self {
+        if index == len {
+            Self::MostFirst
+        } else {
+            Self::Even
+        }
+    }
+}
+
 /// One edit, which becomes write number `version` when it is published.
 pub(crate) struct Edit<'a> {
     heap: &'a mut NodeHeap,
@@ -69,20 +89,28 @@ impl<'a> Edit<'a> {
     }
 
     /// Makes the nodes for the concatenation of `pieces`: none if they are
-    /// empty, two of the same size if they don't fit into one.
+    /// empty, two if they don't fit into one, divided as `share` says.
     ///
     /// `level` must fit the kind of values.
     fn build<V: Copy + 'static, const N: usize>(
         &mut self,
         level: u32,
         pieces: &[Piece<'_, V>],
+        share: Share,
     ) -> Children
     where
         NodeHeap: Spares<Node<V, N>>,
     {
         let total: usize = pieces.iter().map(|(keys, _)| keys.len()).sum();
         debug_assert!(total <= 2 * N, "edits add one key at most");
-        let first = if total <= N { total } else { total.div_ceil(2) };
+        let first = if total <= N {
+            total
+        } else {
+            match share {
+                Share::Even => total.div_ceil(2),
+                Share::MostFirst => N.min(total - N / 3),
+            }
+        };
         let mut children = Children::NONE;
         for (skip, len) in [(0, first), (first, total - first)] {
             if len > 0 {
@@ -131,7 +159,7 @@ impl<'a> Edit<'a> {
         entry: Entry,
     ) -> Result<Link, Range<usize>> {
         let top = match root {
-            None => self.build::<Entry, LEAF>(0, &[(&[start], &[entry])]),
+            None => self.build::<Entry, LEAF>(0, &[(&[start], &[entry])], Share::Even),
             Some(root) => {
                 // SAFETY: alive by the caller's promise.
                 let (level, top) =
@@ -139,7 +167,7 @@ impl<'a> Edit<'a> {
                 if top.len == 1 {
                     top
                 } else {
-                    self.build::<Link, INNER>(level + 1, &[top.piece()])
+                    self.build::<Link, INNER>(level + 1, &[top.piece()], Share::Even)
                 }
             }
         };
@@ -187,6 +215,7 @@ impl<'a> Edit<'a> {
                             (&[start], &[entry]),
                             (&keys[at..], &values[at..]),
                         ],
+                        Share::grown_at(at, leaf.len()),
                     )
                 }
             }
@@ -217,6 +246,7 @@ impl<'a> Edit<'a> {
                 by.piece(),
                 (&keys[replaced.end..], &links[replaced.end..]),
             ],
+            Share::grown_at(replaced.end, links.len()),
         )
     }
 
@@ -316,10 +346,12 @@ impl<'a> Edit<'a> {
             (Kind::Leaf(left), Kind::Leaf(right)) => self.build::<Entry, LEAF>(
                 0,
                 &[(left.keys(), left.values()), (right.keys(), right.values())],
+                Share::Even,
             ),
             (Kind::Inner(left), Kind::Inner(right)) => self.build::<Link, INNER>(
                 left.level(),
                 &[(left.keys(), left.values()), (right.keys(), right.values())],
+                Share::Even,
             ),
             _ => unreachable!("neighbours are of one level"),
         }
@@ -336,7 +368,7 @@ mod tests {
         let mut node = None;
         for finished in [true, false] {
             let mut edit = Edit::new(&mut heap, if finished { 1 } else { 2 });
-            let links = edit.build::<Link, INNER>(1, &[(&[7], &[Link::DANGLING])]);
+            let links = edit.build::<Link, INNER>(1, &[(&[7], &[Link::DANGLING])], Share::Even);
             edit.retire(links.links[0]);
             edit.finished = finished;
             node = Some(links.links[0]);
