@@ -3,13 +3,17 @@
 
 mod common;
 
+use core::any::Any;
+use core::ops::Range;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
 use std::sync::Arc;
 use std::thread;
 
 use common::Code;
 use trapline_arch::VirtualAddress;
-use trapline_code_registry::{CodeRegistry, Registration};
+use trapline_code_registry::{
+    CodeAddress, CodeObject, CodeRef, CodeRegistry, Registration, TrapKind,
+};
 
 /// Writers, each with addresses of its own, and as many readers of all.
 const WRITERS: usize = 4;
@@ -109,4 +113,144 @@ fn read(registry: &'static CodeRegistry, done: &AtomicBool, seed: u64) {
             assert_eq!(code.text().start.get() + offset, *pc);
         }
     }
+}
+
+/// Code at an address that has had other code before, and will have.
+struct Tenant {
+    address: usize,
+    /// Counts the tenants of this address, from 1.
+    nth: AtomicUsize,
+    drops: Arc<AtomicUsize>,
+}
+
+impl Drop for Tenant {
+    fn drop(&mut self) {
+        self.nth.store(0, SeqCst);
+        self.drops.fetch_add(1, SeqCst);
+    }
+}
+
+impl CodeObject for Tenant {
+    fn text(&self) -> Range<VirtualAddress> {
+        VirtualAddress::new(self.address)..VirtualAddress::new(self.address + TENANT_SIZE)
+    }
+
+    fn lookup_trap_code(&self, _text_offset: usize) -> Option<TrapKind> {
+        None
+    }
+
+    fn lookup_address(&self, _text_offset: usize) -> Option<CodeAddress> {
+        None
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}
+
+/// Bytes of a tenant's code. The addresses of tenants touch.
+const TENANT_SIZE: usize = 16;
+
+/// Which of the tenants of its address this is; it must be alive, and own `pc`.
+fn tenant(code: &CodeRef, pc: usize) -> usize {
+    let tenant = code.as_any().downcast_ref::<Tenant>();
+    let tenant = tenant.expect("registered as such");
+    assert!((tenant.address..tenant.address + TENANT_SIZE).contains(&pc));
+    let nth = tenant.nth.load(SeqCst);
+    assert_ne!(nth, 0, "dropped");
+    nth
+}
+
+#[test]
+fn an_address_that_changes_hands_never_goes_back_to_an_earlier_owner() {
+    /// Addresses, so few that readers meet each one in all states. A few hundred more ranges
+    /// beside them make a tree of two levels, whose nodes they share.
+    const ADDRESSES: usize = 8;
+    const FIRST: usize = 0x10_0000;
+    let registry: &'static CodeRegistry = Box::leak(Box::default());
+    let drops: Arc<AtomicUsize> = Arc::default();
+    let done = AtomicBool::new(false);
+    let pc_of = |address: usize| FIRST + address * TENANT_SIZE;
+    let others: Vec<Registration> = (0..200)
+        .map(|i| {
+            let start = if i % 2 == 0 { 0 } else { pc_of(ADDRESSES) } + i * TENANT_SIZE;
+            registry
+                .register(Code::new(start..start + TENANT_SIZE))
+                .expect("free")
+        })
+        .collect();
+
+    let seen = thread::scope(|scope| {
+        let readers: Vec<_> = (1..=WRITERS as u64)
+            .map(|seed| {
+                let done = &done;
+                scope.spawn(move || {
+                    let mut random = Random(seed);
+                    let mut latest = [0; ADDRESSES];
+                    let mut kept: Option<(CodeRef, usize, usize)> = None;
+                    let mut seen = 0;
+                    while !done.load(SeqCst) {
+                        let address = random.below(ADDRESSES);
+                        let pc = pc_of(address) + random.below(TENANT_SIZE);
+                        let found = registry.lookup(VirtualAddress::new(pc));
+                        if let Some((code, nth, pc)) = &kept {
+                            assert_eq!(tenant(code, *pc), *nth, "kept as it was");
+                        }
+                        let Some((code, offset)) = found else {
+                            continue;
+                        };
+                        assert_eq!(offset, pc - pc_of(address));
+                        let nth = tenant(&code, pc);
+                        assert!(nth >= latest[address], "{nth} after {}", latest[address]);
+                        seen += usize::from(nth > latest[address]);
+                        latest[address] = nth;
+                        if random.below(4) == 0 {
+                            kept = Some((code, nth, pc));
+                        }
+                    }
+                    seen
+                })
+            })
+            .collect();
+        let writers: Vec<_> = (0..2)
+            .map(|writer| {
+                let drops = &drops;
+                scope.spawn(move || {
+                    let mut current = [const { None }; ADDRESSES / 2];
+                    for turn in 0..2 * WRITES {
+                        let which = turn % current.len();
+                        let address = writer + 2 * which;
+                        let pc = VirtualAddress::new(pc_of(address));
+                        current[which] = None;
+                        assert!(registry.lookup(pc).is_none(), "removed, so not found");
+                        let registration = registry.register(Arc::new(Tenant {
+                            address: pc.get(),
+                            nth: AtomicUsize::new(turn + 1),
+                            drops: Arc::clone(drops),
+                        }));
+                        current[which] = Some(registration.expect("just left"));
+                        let (code, _) = registry.lookup(pc).expect("registered, so found");
+                        assert_eq!(tenant(&code, pc.get()), turn + 1);
+                    }
+                })
+            })
+            .collect();
+        for writer in writers {
+            writer.join().expect("no panic");
+        }
+        done.store(true, SeqCst);
+        readers
+            .into_iter()
+            .map(|reader| reader.join().expect("no panic"))
+            .sum::<usize>()
+    });
+
+    assert!(seen > ADDRESSES, "readers saw addresses change hands");
+    assert_eq!(registry.reclaim(), 0);
+    assert_eq!(
+        drops.load(SeqCst),
+        2 * 2 * WRITES,
+        "all are dropped, and once"
+    );
+    drop(others);
 }
