@@ -1,0 +1,532 @@
+//! The rows of the comparison, all of them, in one place.
+
+use anyhow::Result;
+use trapline_code_registry::CodeRegistry;
+
+use crate::floor::{self, Fault};
+use crate::measure::{Bench, Measured};
+use crate::registry::LockedMap;
+use crate::sides::{Ours, Peer};
+use crate::{backtraces, entry, nesting, registry, startup, traps};
+
+/// What a process does for a row.
+pub(crate) type Measure = fn(&Bench) -> Result<Measured>;
+
+/// The parts of the page, in order.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Topic {
+    Entry,
+    Traps,
+    Backtraces,
+    Nesting,
+    Registry,
+    Startup,
+}
+
+impl Topic {
+    pub(crate) const ALL: [Self; 6] = [
+        Self::Entry,
+        Self::Traps,
+        Self::Backtraces,
+        Self::Nesting,
+        Self::Registry,
+        Self::Startup,
+    ];
+
+    pub(crate) fn title(self) -> &'static str {
+        match self {
+            Self::Entry => "Entering a guest",
+            Self::Traps => "Traps",
+            Self::Backtraces => "Backtraces",
+            Self::Nesting => "Host and guest, nested",
+            Self::Registry => "Whose code is it?",
+            Self::Startup => "Size and start-up",
+        }
+    }
+
+    /// Whom ours is compared with.
+    pub(crate) fn peer(self) -> &'static str {
+        match self {
+            Self::Registry => "`RwLock<BTreeMap>`",
+            _ => "Wasmtime",
+        }
+    }
+}
+
+/// What figures of a row are.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Unit {
+    Nanoseconds,
+    Bytes,
+    /// A quotient.
+    Factor,
+}
+
+/// What ours has to reach.
+#[derive(Clone, Copy, PartialEq, Debug)]
+pub(crate) enum Target {
+    /// The row is there to be read.
+    None,
+    /// At most so many times what the peer needs.
+    OfPeer(f64),
+    /// Less than the peer needs.
+    BelowPeer,
+    /// At most so many times what the peer needs for another row, by its name.
+    OfPeerIn(&'static str, f64),
+    /// At most this.
+    AtMost(f64),
+}
+
+/// One line of the tables.
+#[derive(Clone, Debug)]
+pub(crate) struct Row {
+    /// By which it is selected.
+    pub(crate) name: &'static str,
+    pub(crate) topic: Topic,
+    pub(crate) what: &'static str,
+    pub(crate) unit: Unit,
+    pub(crate) target: Target,
+    pub(crate) ours: Option<Measure>,
+    pub(crate) peer: Option<Measure>,
+    pub(crate) floors: Vec<Measure>,
+    /// Its process may use all CPUs.
+    pub(crate) many_cpus: bool,
+    /// What a reader should know of it.
+    pub(crate) note: &'static str,
+}
+
+impl Row {
+    fn new(topic: Topic, name: &'static str, what: &'static str) -> Self {
+        Self {
+            name,
+            topic,
+            what,
+            unit: Unit::Nanoseconds,
+            target: Target::None,
+            ours: None,
+            peer: None,
+            floors: Vec::new(),
+            many_cpus: false,
+            note: "",
+        }
+    }
+
+    fn sides(mut self, ours: Measure, peer: Measure) -> Self {
+        self.ours = Some(ours);
+        self.peer = Some(peer);
+        self
+    }
+
+    fn ours(mut self, ours: Measure) -> Self {
+        self.ours = Some(ours);
+        self
+    }
+
+    fn target(mut self, target: Target) -> Self {
+        self.target = target;
+        self
+    }
+
+    fn floor(mut self, floor: Option<Measure>) -> Self {
+        self.floors.extend(floor);
+        self
+    }
+
+    fn unit(mut self, unit: Unit) -> Self {
+        self.unit = unit;
+        self
+    }
+
+    fn note(mut self, note: &'static str) -> Self {
+        self.note = note;
+        self
+    }
+}
+
+/// A function for both sides.
+macro_rules! both {
+    ($row:expr, $measure:path) => {{
+        use $measure as measure;
+        $row.sides(measure::<Ours>, measure::<Peer>)
+    }};
+}
+
+/// All rows.
+pub(crate) fn all() -> Vec<Row> {
+    let mut rows = entry();
+    rows.extend(traps());
+    rows.extend(backtraces());
+    rows.extend(nesting());
+    rows.extend(registry());
+    rows.extend(startup());
+    rows
+}
+
+fn entry() -> Vec<Row> {
+    let row = |name, what| Row::new(Topic::Entry, name, what);
+    vec![
+        both!(
+            row(
+                "entry-empty",
+                "host → guest → host, empty function, typed call"
+            ),
+            entry::empty
+        )
+        .target(Target::OfPeer(0.35))
+        .floor(Some(floor::trampoline))
+        .note(
+            "the floor is the compiled entry trampoline and the function, called through a \
+             pointer with slots that are filled in already",
+        ),
+        both!(
+            row("entry-values", "the same with two `i32` and a result"),
+            entry::add
+        )
+        .floor(Some(floor::trampoline_with_values)),
+        both!(
+            row("entry-host-call", "the same with a host call inside"),
+            entry::call_host
+        )
+        .target(Target::OfPeer(0.4)),
+    ]
+}
+
+fn traps() -> Vec<Row> {
+    let row = |name, what| Row::new(Topic::Traps, name, what);
+    let floors = "the floors are a bare program: its handler rewrites the interrupted context \
+                  and returns, or jumps straight out";
+    vec![
+        both!(
+            row("trap-host-error", "raised by a host function, no backtrace"),
+            traps::host_error
+        )
+        .target(Target::OfPeer(0.25))
+        .floor(floor::set_and_jump())
+        .note(
+            "the error is a type without fields, as an `anyhow::Error` here and a \
+             `wasmtime::Error` there; the floor is the C library's `setjmp` and `longjmp`",
+        ),
+        both!(
+            row(
+                "trap-host-error-backtrace",
+                "the same with a backtrace of 1 frame"
+            ),
+            traps::host_error_with_backtrace
+        )
+        .target(Target::OfPeer(0.15))
+        .note(
+            "both sides resolve the frame to names and offset: the peer before it returns the \
+             error, ours because the row asks the error for it",
+        ),
+        both!(
+            row(
+                "trap-host-error-unread",
+                "the same, the frame never looked at"
+            ),
+            traps::host_error_with_raw_backtrace
+        )
+        .note("ours resolves nothing then, the peer does as in the row above: not the same work"),
+        both!(
+            row(
+                "trap-out-of-bounds",
+                "out of bounds load (SIGSEGV), no backtrace"
+            ),
+            traps::out_of_bounds
+        )
+        .target(Target::OfPeer(0.6))
+        .floor(floor::fault_and_return(Fault::Load))
+        .floor(floor::fault_and_jump(Fault::Load))
+        .note(floors),
+        both!(
+            row("trap-division", "`INT_MIN / -1` (SIGFPE), no backtrace"),
+            traps::division
+        )
+        .target(Target::OfPeer(0.6))
+        .floor(floor::fault_and_return(Fault::Division))
+        .floor(floor::fault_and_jump(Fault::Division))
+        .note(
+            "a division by zero is checked by compiled code, which then runs an illegal \
+             instruction; the overflow is left to the processor where that has a fault for it \
+             (x86_64)",
+        ),
+        both!(
+            row("trap-unreachable", "`unreachable` (SIGILL), no backtrace"),
+            traps::unreachable
+        )
+        .target(Target::OfPeer(0.85))
+        .floor(floor::fault_and_return(Fault::Illegal))
+        .floor(floor::fault_and_jump(Fault::Illegal)),
+        both!(
+            row(
+                "trap-explicit",
+                "`unreachable` without hardware, no backtrace"
+            ),
+            traps::unreachable_without_hardware
+        )
+        .target(Target::OfPeerIn("trap-unreachable", 0.05))
+        .note(
+            "both sides run an artifact with explicit checks; the ratio is to what the peer \
+             needs for the fault",
+        ),
+    ]
+}
+
+fn backtraces() -> Vec<Row> {
+    let row = |name, what| Row::new(Topic::Backtraces, name, what);
+    vec![
+        both!(
+            row(
+                "backtrace-frame",
+                "a frame more, 8000 deep, as it is captured"
+            ),
+            backtraces::raw
+        )
+        .target(Target::OfPeer(0.2))
+        .floor(Some(floor::walk))
+        .note(
+            "a host function captures at depth 8000 and at depth 1000; the difference, divided \
+             by 7000. `WasmBacktrace::force_capture` resolves frames, but here 20 at either \
+             depth (its default limit), so that the difference is that of its walk alone; ours \
+             is `capture_backtrace`. The floor is a chain of frame records in order, two loads \
+             for each",
+        ),
+        both!(
+            row(
+                "backtrace-frame-resolved",
+                "the same, with names and offsets"
+            ),
+            backtraces::with_names
+        )
+        .note("`force_capture` with a limit beyond 8000, and `capture_backtrace` with `resolve`"),
+        both!(
+            row(
+                "backtrace-ten",
+                "with names and offsets, 10 deep, more than without"
+            ),
+            backtraces::ten_frames
+        )
+        .target(Target::OfPeer(0.3))
+        .note(
+            "an error of a host function 10 frames deep with a backtrace, resolved by both \
+             sides, less the same with backtraces off",
+        ),
+    ]
+}
+
+fn nesting() -> Vec<Row> {
+    let row = |name, what| Row::new(Topic::Nesting, name, what);
+    let linear = 1.25;
+    vec![
+        both!(
+            row(
+                "nested",
+                "100 deep, error from the bottom, a level, no backtrace"
+            ),
+            nesting::without_backtrace
+        )
+        .target(Target::OfPeer(0.2))
+        .note(
+            "100 entries into the guest, each from a host function that the previous one \
+             called; the innermost host function fails, and each of the others passes the \
+             error on with `?`. The whole, entries included, divided by 100",
+        ),
+        both!(
+            row("nested-backtrace", "the same with a backtrace"),
+            nesting::with_backtrace
+        )
+        .target(Target::OfPeer(0.2))
+        .note("of the innermost 20 frames (the peer's default), resolved by both sides"),
+        both!(
+            row(
+                "nested-all-frames",
+                "the same with a backtrace of all 100 frames"
+            ),
+            nesting::with_all_frames
+        )
+        .note("resolved by both sides"),
+        both!(
+            row("nested-growth-100", "a level at 100 levels, over one at 10"),
+            nesting::growth_to_100
+        )
+        .unit(Unit::Factor)
+        .target(Target::AtMost(linear))
+        .note("with a backtrace; 1 is linear"),
+        both!(
+            row(
+                "nested-growth-400",
+                "a level at 400 levels, over one at 100"
+            ),
+            nesting::growth_to_400
+        )
+        .unit(Unit::Factor)
+        .target(Target::AtMost(linear)),
+    ]
+}
+
+/// A function of the registry, for both sides, with a number of ranges.
+macro_rules! among {
+    ($row:expr, $measure:ident, $ranges:expr) => {
+        $row.sides(
+            |bench| registry::$measure::<CodeRegistry>(bench, $ranges),
+            |bench| registry::$measure::<LockedMap>(bench, $ranges),
+        )
+    };
+}
+
+fn registry() -> Vec<Row> {
+    let row = |name, what| Row::new(Topic::Registry, name, what);
+    let ahead = Target::BelowPeer;
+    let threads = |name, what| Row {
+        many_cpus: true,
+        ..row(name, what).target(ahead)
+    };
+    vec![
+        among!(row("lookup-1", "lookup among 1 range"), lookup, 1)
+            .target(ahead)
+            .note("random addresses; each lookup looks at the code object that it finds"),
+        among!(row("lookup-1000", "lookup among 1 000"), lookup, 1_000).target(ahead),
+        among!(
+            row("lookup-100000", "lookup among 100 000"),
+            lookup,
+            100_000
+        )
+        .target(ahead),
+        among!(
+            row("lookup-1000000", "lookup among 1 000 000"),
+            lookup,
+            1_000_000
+        )
+        .target(ahead),
+        among!(
+            threads("lookup-threads-1", "on each of 2 threads, among 1"),
+            lookup_on_threads,
+            1
+        )
+        .note("what a thread waits for a lookup while the other one looks up, too"),
+        among!(
+            threads("lookup-threads-1000", "on each of 2 threads, among 1 000"),
+            lookup_on_threads,
+            1_000
+        ),
+        among!(
+            threads(
+                "lookup-threads-100000",
+                "on each of 2 threads, among 100 000"
+            ),
+            lookup_on_threads,
+            100_000
+        ),
+        among!(
+            threads(
+                "lookup-threads-1000000",
+                "on each of 2 threads, among 1 000 000"
+            ),
+            lookup_on_threads,
+            1_000_000
+        ),
+        among!(
+            row("register-1", "registering one when 1 is there"),
+            register,
+            1
+        )
+        .note("100 at random places, timed together; they are taken out outside of the time"),
+        among!(
+            row("register-1000", "when 1 000 are there"),
+            register,
+            1_000
+        ),
+        among!(
+            row("register-100000", "when 100 000 are there"),
+            register,
+            100_000
+        )
+        .target(Target::OfPeer(2.0)),
+        among!(
+            row("register-1000000", "when 1 000 000 are there"),
+            register,
+            1_000_000
+        ),
+    ]
+}
+
+fn startup() -> Vec<Row> {
+    let row = |name, what| Row::new(Topic::Startup, name, what);
+    vec![
+        both!(
+            row(
+                "start-process",
+                "from `main` to the first trap caught, in a new process"
+            ),
+            startup::first_trap_of_process
+        )
+        .note(
+            "the engine, the artifact from a file, an instance, and an out of bounds load, its \
+             frame resolved",
+        ),
+        both!(
+            row("start-trap", "of that, the call that traps"),
+            startup::first_trap_alone
+        ),
+        both!(
+            row("start-thread", "first call on a new thread"),
+            startup::first_call_on_thread
+        )
+        .note("of a guest that was called on other threads before; nothing traps"),
+        both!(
+            row(
+                "stack-host-call",
+                "stack between caller and host function called by the guest"
+            ),
+            startup::stack_to_host_function
+        )
+        .unit(Unit::Bytes),
+        row(
+            "stack-catch-traps",
+            "of that, `catch_traps` (saved context)",
+        )
+        .ours(startup::stack_of_catch_traps)
+        .unit(Unit::Bytes)
+        .note("called alone, the closure calls nothing but a probe"),
+        row("stack-landing-pad", "or `catch_traps_with_landing_pad`")
+            .ours(startup::stack_with_landing_pad)
+            .unit(Unit::Bytes),
+        row("size-activation", "size of an `Activation`")
+            .ours(startup::size_of_activation)
+            .unit(Unit::Bytes),
+        row("size-trap", "size of a `Trap`")
+            .ours(startup::size_of_trap)
+            .unit(Unit::Bytes),
+    ]
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+
+    #[test]
+    fn names_are_unique_and_other_rows_exist() {
+        let rows = all();
+        let names: BTreeSet<&str> = rows.iter().map(|row| row.name).collect();
+        assert_eq!(names.len(), rows.len());
+        for row in &rows {
+            if let Target::OfPeerIn(other, _) = row.target {
+                let other = rows.iter().find(|row| row.name == other);
+                assert!(other.expect("a row").peer.is_some());
+            }
+        }
+    }
+
+    #[test]
+    fn every_row_measures_ours_and_has_the_peer_that_its_target_needs() {
+        for row in all() {
+            assert!(row.ours.is_some(), "{}", row.name);
+            assert!(
+                row.peer.is_some() || row.target == Target::None,
+                "{}",
+                row.name
+            );
+        }
+    }
+}

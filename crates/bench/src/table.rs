@@ -1,0 +1,287 @@
+//! What was found, as Markdown tables that can be read as they are.
+
+use crate::rows::{Row, Target, Topic, Unit};
+use crate::run::{Outcome, Side};
+use crate::statistics::Summary;
+
+/// Whether a target was reached.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Verdict {
+    /// There is none.
+    NoTarget,
+    Met,
+    Missed,
+    /// The row could not be run.
+    NotRun,
+}
+
+impl Verdict {
+    fn text(self) -> &'static str {
+        match self {
+            Self::NoTarget => "",
+            Self::Met => "met",
+            Self::Missed => "**missed**",
+            Self::NotRun => "**not run**",
+        }
+    }
+}
+
+/// Ours, as a multiple of what it is compared with: the peer in this row or in another one.
+pub(crate) fn ratio(outcome: &Outcome, all: &[Outcome]) -> Option<f64> {
+    let other = match outcome.row.target {
+        Target::OfPeerIn(name, _) => all.iter().find(|other| other.row.name == name)?,
+        _ => outcome,
+    };
+    Some(outcome.median(Side::Ours)? / other.median(Side::Peer)?)
+}
+
+/// Whether the row's target was reached.
+pub(crate) fn verdict(outcome: &Outcome, all: &[Outcome]) -> Verdict {
+    if outcome.found.is_err() {
+        return Verdict::NotRun;
+    }
+    let (figure, met): (_, fn(f64, f64) -> bool) = match outcome.row.target {
+        Target::None => return Verdict::NoTarget,
+        Target::OfPeer(most) | Target::OfPeerIn(_, most) => (
+            ratio(outcome, all).map(|ratio| (ratio, most)),
+            |ratio, most| ratio <= most,
+        ),
+        Target::BelowPeer => (
+            ratio(outcome, all).map(|ratio| (ratio, 1.0)),
+            |ratio, most| ratio < most,
+        ),
+        Target::AtMost(most) => (
+            outcome.median(Side::Ours).map(|ours| (ours, most)),
+            |ours, most| ours <= most,
+        ),
+    };
+    match figure {
+        None => Verdict::NotRun,
+        Some((figure, most)) if met(figure, most) => Verdict::Met,
+        Some(_) => Verdict::Missed,
+    }
+}
+
+/// The table of one topic; empty if none of its rows was run.
+pub(crate) fn of_topic(topic: Topic, all: &[Outcome]) -> String {
+    let rows: Vec<Vec<String>> = (all.iter())
+        .filter(|outcome| outcome.row.topic == topic)
+        .map(|outcome| line(outcome, all))
+        .collect();
+    let head = [
+        "operation",
+        "trapline",
+        topic.peer(),
+        "floor",
+        "ratio",
+        "target",
+        "",
+    ];
+    markdown(&head, &rows)
+}
+
+fn line(outcome: &Outcome, all: &[Outcome]) -> Vec<String> {
+    let row = &outcome.row;
+    let figure = |side| {
+        let figure = outcome.median(side);
+        figure.map_or_else(|| String::from("—"), |figure| quantity(figure, row.unit))
+    };
+    let floors: Vec<String> = (0..row.floors.len())
+        .map(|nth| figure(Side::Floor(nth)))
+        .collect();
+    vec![
+        row.what.to_owned(),
+        figure(Side::Ours),
+        figure(Side::Peer),
+        if floors.is_empty() {
+            String::from("—")
+        } else {
+            floors.join(" / ")
+        },
+        ratio(outcome, all).map_or_else(|| String::from("—"), |ratio| times(ratio)),
+        target(row),
+        verdict(outcome, all).text().to_owned(),
+    ]
+}
+
+fn target(row: &Row) -> String {
+    match row.target {
+        Target::None => String::new(),
+        Target::OfPeer(most) | Target::OfPeerIn(_, most) => format!("≤ {}", times(most)),
+        Target::BelowPeer => format!("< {}", times(1.0)),
+        Target::AtMost(most) => format!("{} at most", quantity(most, row.unit)),
+    }
+}
+
+/// The smallest and largest figure of each side over the repetitions.
+pub(crate) fn spread(all: &[Outcome]) -> String {
+    let rows: Vec<Vec<String>> = (all.iter())
+        .filter(|outcome| outcome.found.is_ok())
+        .map(|outcome| {
+            let range = |side| {
+                let found = outcome.side(side);
+                found.map_or_else(
+                    || String::from("—"),
+                    |found| {
+                        let Summary {
+                            smallest, largest, ..
+                        } = found.value;
+                        let unit = outcome.row.unit;
+                        format!("{} – {}", quantity(smallest, unit), quantity(largest, unit))
+                    },
+                )
+            };
+            let row = &outcome.row;
+            vec![
+                format!("`{}`", row.name),
+                range(Side::Ours),
+                range(Side::Peer),
+            ]
+        })
+        .collect();
+    markdown(&["row", "trapline", "peer"], &rows)
+}
+
+/// A table whose columns are as wide as their widest cell.
+fn markdown(head: &[&str], rows: &[Vec<String>]) -> String {
+    if rows.is_empty() {
+        return String::new();
+    }
+    let width = |column: usize| {
+        let cells = rows.iter().map(|row| row[column].chars().count());
+        cells
+            .chain([head[column].chars().count(), 3])
+            .max()
+            .unwrap_or(3)
+    };
+    let widths: Vec<usize> = (0..head.len()).map(width).collect();
+    let line = |cells: &mut dyn Iterator<Item = &str>| {
+        let mut line = String::from("|");
+        for (cell, width) in cells.zip(&widths) {
+            line += &format!(" {cell:width$} |");
+        }
+        line.push('\n');
+        line
+    };
+    let dashes: Vec<String> = widths.iter().map(|width| "-".repeat(*width)).collect();
+    let mut table = line(&mut head.iter().copied());
+    table += &line(&mut dashes.iter().map(String::as_str));
+    for row in rows {
+        table += &line(&mut row.iter().map(String::as_str));
+    }
+    table
+}
+
+/// A figure with its unit, to three digits.
+pub(crate) fn quantity(figure: f64, unit: Unit) -> String {
+    match unit {
+        Unit::Bytes => format!("{figure:.0} bytes"),
+        Unit::Factor => times(figure),
+        Unit::Nanoseconds => match figure.abs() {
+            // Rounding must not lead to four digits.
+            below if below < 999.5 => format!("{} ns", three_digits(figure)),
+            below if below < 999.5e3 => format!("{} µs", three_digits(figure / 1e3)),
+            _ => format!("{} ms", three_digits(figure / 1e6)),
+        },
+    }
+}
+
+fn times(ratio: f64) -> String {
+    format!("{} ×", three_digits(ratio))
+}
+
+fn three_digits(figure: f64) -> String {
+    let decimals = match figure.abs() {
+        below if below < 0.0995 => 3,
+        below if below < 9.995 => 2,
+        below if below < 99.95 => 1,
+        _ => 0,
+    };
+    format!("{figure:.decimals$}")
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::measure::Measured;
+    use crate::rows;
+    use crate::run::Found;
+
+    fn outcome(name: &str, ours: f64, peer: f64) -> Outcome {
+        let row = (rows::all().into_iter()).find(|row| row.name == name);
+        let found = |value: f64| Found::of(&[value.into()]).unwrap();
+        let sides = [(Side::Ours, found(ours)), (Side::Peer, found(peer))];
+        Outcome {
+            row: row.expect("a row"),
+            found: Ok(BTreeMap::from(sides)),
+        }
+    }
+
+    #[test]
+    fn figures_have_three_digits_and_a_fitting_unit() {
+        let ns = |figure| quantity(figure, Unit::Nanoseconds);
+        assert_eq!(ns(0.51234), "0.51 ns");
+        assert_eq!(ns(0.0421), "0.042 ns");
+        assert_eq!(ns(9.999), "10.0 ns");
+        assert_eq!(ns(12.345), "12.3 ns");
+        assert_eq!(ns(999.4), "999 ns");
+        assert_eq!(ns(999.6), "1.00 µs");
+        assert_eq!(ns(3301.0), "3.30 µs");
+        assert_eq!(ns(999_600.0), "1.00 ms");
+        assert_eq!(ns(-12.0), "-12.0 ns");
+        assert_eq!(quantity(144.0, Unit::Bytes), "144 bytes");
+        assert_eq!(quantity(1.25, Unit::Factor), "1.25 ×");
+    }
+
+    #[test]
+    fn targets_are_met_up_to_their_limit() {
+        let met = |name, ours, peer| verdict(&outcome(name, ours, peer), &[]);
+        assert_eq!(met("entry-empty", 35.0, 100.0), Verdict::Met);
+        assert_eq!(met("entry-empty", 35.1, 100.0), Verdict::Missed);
+        assert_eq!(met("lookup-1", 99.0, 100.0), Verdict::Met);
+        assert_eq!(met("lookup-1", 100.0, 100.0), Verdict::Missed);
+        assert_eq!(met("nested-growth-100", 1.2, 9.0), Verdict::Met);
+        assert_eq!(met("nested-growth-100", 1.3, 9.0), Verdict::Missed);
+        assert_eq!(met("entry-values", 1e9, 1.0), Verdict::NoTarget);
+    }
+
+    #[test]
+    fn a_row_may_be_compared_with_another_ones_peer() {
+        let all = [
+            outcome("trap-unreachable", 1.0, 6_000.0),
+            outcome("trap-explicit", 240.0, 200.0),
+        ];
+        assert_eq!(ratio(&all[1], &all), Some(0.04));
+        assert_eq!(verdict(&all[1], &all), Verdict::Met);
+        assert_eq!(ratio(&all[1], &all[1..]), None);
+        assert_eq!(verdict(&all[1], &all[1..]), Verdict::NotRun);
+    }
+
+    #[test]
+    fn the_table_has_a_line_for_each_row_also_if_it_failed() {
+        let mut failed = outcome("entry-host-call", 1.0, 1.0);
+        failed.found = Err(String::from("no"));
+        let all = [outcome("entry-empty", 11.2, 32.0), failed];
+        let table = of_topic(Topic::Entry, &all);
+        let lines: Vec<&str> = table.lines().collect();
+        assert_eq!(lines.len(), 4);
+        let length = lines[0].chars().count();
+        assert!(lines.iter().all(|line| line.chars().count() == length));
+        let cells: Vec<&str> = lines[2].split('|').map(str::trim).collect();
+        assert_eq!(cells[2..5], ["11.2 ns", "32.0 ns", "—"]);
+        assert_eq!(cells[5..8], ["0.35 ×", "≤ 0.35 ×", "met"]);
+        assert!(lines[3].contains("| **not run** |"));
+        assert_eq!(of_topic(Topic::Startup, &all), "");
+    }
+
+    #[test]
+    fn the_spread_is_from_the_smallest_to_the_largest() {
+        let mut outcome = outcome("entry-empty", 11.0, 32.0);
+        let runs = [11.0, 10.0, 14.0].map(Measured::from);
+        let sides = BTreeMap::from([(Side::Ours, Found::of(&runs).unwrap())]);
+        outcome.found = Ok(sides);
+        assert!(spread(&[outcome]).contains("| 10.0 ns – 14.0 ns |"));
+    }
+}
