@@ -25,10 +25,11 @@ impl Effort {
         }
     }
 
-    /// How long one sample should take.
+    /// How long one sample should take: less than a time slice, so that the median has no
+    /// part in what others do on the same CPU.
     fn sample(self) -> Duration {
         match self {
-            Self::Full => Duration::from_millis(20),
+            Self::Full => Duration::from_millis(1),
             Self::Quick => Duration::from_micros(200),
         }
     }
@@ -36,7 +37,7 @@ impl Effort {
     /// How many samples a process takes.
     fn samples(self) -> usize {
         match self {
-            Self::Full => 9,
+            Self::Full => 151,
             Self::Quick => 3,
         }
     }
@@ -100,7 +101,7 @@ impl Bench {
 
     /// How long to measure what can't be counted in calls.
     pub(crate) fn span(&self) -> Duration {
-        self.effort.sample() * 5
+        self.effort.sample() * 30
     }
 
     /// Nanoseconds for one call of `operation`: the median of some samples, each of which is
