@@ -5,6 +5,7 @@
 //! shows them; `cargo xtask ci --only NAME` runs one alone.
 
 mod arch;
+mod bench;
 mod combinations;
 mod context;
 mod legs;
@@ -24,6 +25,7 @@ use anyhow::ensure;
 use clap::{Args, Parser, Subcommand};
 
 use crate::arch::Arch;
+use crate::bench::BenchOptions;
 use crate::context::Context;
 use crate::legs::bare::{self, Contents};
 use crate::legs::bundle::Traps;
@@ -55,6 +57,8 @@ enum Command {
         #[command(subcommand)]
         command: ImageCommand,
     },
+    /// trapline and its peer side by side; writes `docs/benchmarks.md`.
+    Bench(BenchOptions),
     /// Gets what the legs on other instruction sets need, and names it.
     Provision {
         /// How far to go for what is missing.
@@ -223,6 +227,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
             ImageCommand::Run(options) => options.carry_out(true),
             ImageCommand::Size(options) => options.carry_out(),
         },
+        Command::Bench(options) => options.carry_out(),
         Command::Provision { from, without } => provision(from, &without),
         Command::Deny(options) => run_one(&steps::DENY, &options),
     }

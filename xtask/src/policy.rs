@@ -296,6 +296,15 @@ pub(crate) const CRATES: &[CratePolicy] = &[
         ..DEFAULT
     },
     CratePolicy {
+        name: "trapline-bench",
+        layer: Layer::Top,
+        may_use: BELOW_PROGRAMS,
+        published: false,
+        no_std: false,
+        builds_compiler: true,
+        ..DEFAULT
+    },
+    CratePolicy {
         name: "trapline-test-image",
         layer: Layer::Top,
         may_use: BELOW_PROGRAMS,

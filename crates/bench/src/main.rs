@@ -5,8 +5,11 @@ mod artifacts;
 mod backtraces;
 mod entry;
 mod floor;
+mod machine;
 mod measure;
 mod nesting;
+mod page;
+mod plot;
 mod registry;
 mod rows;
 mod run;
@@ -39,6 +42,12 @@ struct Options {
     /// Name the rows and stop.
     #[arg(long)]
     list: bool,
+    /// Write the page and its plots to this folder.
+    #[arg(long, value_name = "DIR", conflicts_with = "quick")]
+    write: Option<PathBuf>,
+    /// A figure that the caller has measured, for the page.
+    #[arg(long, value_name = "WHAT=FIGURE", value_parser = fact, requires = "write")]
+    fact: Vec<(String, String)>,
     /// Measure one side of this row, in this process.
     #[arg(
         long,
@@ -54,6 +63,12 @@ struct Options {
     /// Where the compiled guests are.
     #[arg(long, value_name = "DIR", hide = true)]
     artifacts: Option<PathBuf>,
+}
+
+/// `what=figure`.
+fn fact(text: &str) -> Result<(String, String)> {
+    let (what, figure) = text.split_once('=').context("no `=` in it")?;
+    Ok((what.to_owned(), figure.to_owned()))
 }
 
 impl Options {
@@ -103,7 +118,16 @@ fn run(options: &Options) -> Result<bool> {
             println!("\n{}\n\n{table}", topic.title());
         }
     }
-    Ok(outcomes.iter().all(|outcome| outcome.found.is_ok()))
+    let complete = outcomes.iter().all(|outcome| outcome.found.is_ok());
+    // A page with holes would take the place of one without.
+    if let Some(folder) = options.write.as_ref().filter(|_| complete) {
+        for file in page::files(&outcomes, &options.fact) {
+            let path = folder.join(file.name);
+            std::fs::write(&path, file.content).with_context(|| path.display().to_string())?;
+            eprintln!("wrote {}", path.display());
+        }
+    }
+    Ok(complete)
 }
 
 /// Measures one side of one row on a thread whose stack has room for deep guests.

@@ -1,0 +1,401 @@
+//! The page in the documentation, with its plots.
+
+use crate::backtraces::{DEPTHS, depth_name};
+use crate::machine;
+use crate::plot::{self, Group, Scale, Series, Words};
+use crate::registry::{THREADS, threads_name};
+use crate::rows::{Topic, Unit};
+use crate::run::{Outcome, Side};
+use crate::table::{self, Verdict, quantity};
+
+/// A file of the documentation.
+#[derive(Clone, Debug)]
+pub(crate) struct File {
+    pub(crate) name: &'static str,
+    pub(crate) content: String,
+}
+
+/// What is said before the tables.
+const INTRODUCTION: &str = "\
+# Benchmarks
+
+What operations cost here, and in the runtime that is the one to beat: Wasmtime. `cargo xtask bench` has written this page
+and its plots; `cargo xtask bench NAME…` measures single rows and prints their table. The figures are those of one machine:
+what carries over to others is the ratios.
+";
+
+/// What a reader has to know to make sense of the tables.
+const HOW_TO_READ: &str = "\
+## How to read it
+
+* **Same work.** Both sides load the same bytes: one module, compiled once with the settings that trapline's embedder needs
+  (no lazy tables, no copy-on-write memories, no fuel, no epochs, no concurrency support, no collector). The peer's engine
+  has the same settings, and the features that this workspace gives to the crate `wasmtime`: a Wasmtime with its default
+  features and settings does more on each call. Calls are typed on both sides; errors of host functions are the same type
+  without fields. A resolved frame has function index, names of module and function, and bytecode offset; no debug
+  information is involved. Where the peer resolves frames before it is asked, ours is asked within the measured time.
+* **Same build.** Both are in one program, built with the workspace's release profile: `opt-level = 3`, line tables as the
+  only debug information, no link-time optimisation, the standard allocator.
+* **Turns.** Each side of each row is measured several times, each time in a process of its own, since both install signal
+  handlers; the sides take turns. Backtraces of the host are off (`RUST_BACKTRACE=0`, `RUST_LIB_BACKTRACE=0`). A process
+  keeps to one CPU, except in the rows with threads.
+* **Figures.** A process takes 151 samples of about a millisecond, which is shorter than a time slice, and reports their
+  median; the table has the median over the processes, and *Spread* the smallest and the largest of them. What a process
+  does only once (*Size and start-up*) is a single sample each time. The clock is read around a sample; nothing is
+  subtracted but where a row says so.
+* **Floor.** The least that the operation can cost on this machine, measured in the same run by a bare program. Two floors
+  with a slash: a handler that rewrites the interrupted context and returns from the signal, and one that jumps straight
+  out of it.
+* **Ratio** is trapline's figure over the peer's; a target that was not reached says so.
+";
+
+/// All files. `facts` are figures that somebody else has measured.
+pub(crate) fn files(outcomes: &[Outcome], facts: &[(String, String)]) -> Vec<File> {
+    let mut page = String::from(INTRODUCTION);
+    page += "\n| | |\n| --- | --- |\n";
+    for (what, text) in machine::describe() {
+        page += &format!("| {what} | {text} |\n");
+    }
+    page += &format!("\n{}\n", summary(outcomes));
+    let plots = plots(outcomes);
+    for topic in Topic::ALL {
+        let table = table::of_topic(topic, outcomes);
+        if table.is_empty() {
+            continue;
+        }
+        page += &format!("\n## {}\n\n{table}", topic.title());
+        page += &notes(topic, outcomes);
+        if topic == Topic::Startup && !facts.is_empty() {
+            page += "\n| measured by `cargo xtask bench` | |\n| --- | --- |\n";
+            for (what, figure) in facts {
+                page += &format!("| {what} | {figure} |\n");
+            }
+        }
+        for plot in plots.iter().filter(|plot| plot.topic == topic) {
+            page += &format!("\n![{}]({})\n", plot.title, plot.name);
+        }
+    }
+    page += &format!("\n{HOW_TO_READ}\n## Spread\n\n{}", table::spread(outcomes));
+    let page = File {
+        name: "benchmarks.md",
+        content: page,
+    };
+    let plots = plots.into_iter().map(|plot| File {
+        name: plot.name,
+        content: plot.svg,
+    });
+    [page].into_iter().chain(plots).collect()
+}
+
+/// How many targets were reached.
+fn summary(outcomes: &[Outcome]) -> String {
+    let count = |wanted| {
+        let verdicts = outcomes
+            .iter()
+            .map(|outcome| table::verdict(outcome, outcomes));
+        verdicts.filter(|verdict| *verdict == wanted).count()
+    };
+    let (met, missed) = (count(Verdict::Met), count(Verdict::Missed));
+    format!("Of {} targets, {met} are met.", met + missed)
+}
+
+/// What the rows of a topic have to say.
+fn notes(topic: Topic, outcomes: &[Outcome]) -> String {
+    let notes = (outcomes.iter())
+        .filter(|outcome| outcome.row.topic == topic && !outcome.row.note.is_empty())
+        .map(|outcome| format!("* *{}*: {}.\n", outcome.row.what, outcome.row.note));
+    let notes: String = notes.collect();
+    if notes.is_empty() {
+        notes
+    } else {
+        format!("\n{notes}")
+    }
+}
+
+struct Plot {
+    topic: Topic,
+    name: &'static str,
+    title: &'static str,
+    svg: String,
+}
+
+/// The plots whose rows were run.
+fn plots(outcomes: &[Outcome]) -> Vec<Plot> {
+    [
+        entry(outcomes),
+        traps(outcomes),
+        backtraces(outcomes),
+        registry(outcomes),
+        threads(outcomes),
+    ]
+    .into_iter()
+    .flatten()
+    .collect()
+}
+
+fn find<'a>(outcomes: &'a [Outcome], name: &str) -> Option<&'a Outcome> {
+    outcomes
+        .iter()
+        .find(|outcome| outcome.row.name == name && outcome.found.is_ok())
+}
+
+/// The rows with these names as bars: ours, the peer, the (last, lowest) floor.
+fn bars(
+    outcomes: &[Outcome],
+    words: Words<'_>,
+    scale: Scale,
+    rows: &[(&str, &str)],
+) -> Option<String> {
+    let groups: Vec<Group> = (rows.iter())
+        .filter_map(|(row, name)| {
+            let outcome = find(outcomes, row)?;
+            let floor = outcome.row.floors.len().checked_sub(1);
+            Some(Group {
+                name: (*name).to_owned(),
+                bars: vec![
+                    outcome.median(Side::Ours),
+                    outcome.median(Side::Peer),
+                    floor.and_then(|floor| outcome.median(Side::Floor(floor))),
+                ],
+            })
+        })
+        .collect();
+    if groups.is_empty() {
+        return None;
+    }
+    let text = |figure| quantity(figure, Unit::Nanoseconds);
+    Some(plot::bars(
+        words,
+        scale,
+        &["trapline", "Wasmtime", "floor"],
+        &groups,
+        text,
+    ))
+}
+
+fn entry(outcomes: &[Outcome]) -> Option<Plot> {
+    let title = "Entering a guest and returning";
+    let words = Words {
+        title,
+        across: "",
+        up: "nanoseconds",
+    };
+    let rows = [
+        ("entry-empty", "empty function"),
+        ("entry-values", "2 × i32 → i32"),
+        ("entry-host-call", "calls the host once"),
+    ];
+    Some(Plot {
+        topic: Topic::Entry,
+        name: "benchmarks-entry.svg",
+        title,
+        svg: bars(outcomes, words, Scale::Linear, &rows)?,
+    })
+}
+
+fn traps(outcomes: &[Outcome]) -> Option<Plot> {
+    let title = "A trap, by kind";
+    let words = Words {
+        title,
+        across: "no backtrace unless it says so; mind the logarithmic axis",
+        up: "nanoseconds",
+    };
+    let rows = [
+        ("trap-explicit", "explicit check"),
+        ("trap-host-error", "host error"),
+        ("trap-host-error-backtrace", "… + 1 frame"),
+        ("trap-out-of-bounds", "SIGSEGV"),
+        ("trap-division", "SIGFPE"),
+        ("trap-unreachable", "SIGILL"),
+    ];
+    Some(Plot {
+        topic: Topic::Traps,
+        name: "benchmarks-traps.svg",
+        title,
+        svg: bars(outcomes, words, Scale::Logarithmic, &rows)?,
+    })
+}
+
+/// A line through points of a row, each a number and the name of its point.
+fn points(
+    outcome: &Outcome,
+    side: Side,
+    name: &str,
+    points: impl Iterator<Item = (f64, String)>,
+) -> Option<Series> {
+    let found = outcome.side(side)?;
+    let points: Vec<(f64, f64)> = points
+        .filter_map(|(at, point)| Some((at, found.points.get(&point)?.median)))
+        .collect();
+    (!points.is_empty()).then(|| Series {
+        name: name.to_owned(),
+        points,
+    })
+}
+
+fn backtraces(outcomes: &[Outcome]) -> Option<Plot> {
+    let title = "A backtrace captured by a host function";
+    let words = Words {
+        title,
+        across: "frames",
+        up: "nanoseconds",
+    };
+    let line = |row, side, name| {
+        let depths = DEPTHS.map(|depth| (f64::from(depth), depth_name(depth)));
+        points(find(outcomes, row)?, side, name, depths.into_iter())
+    };
+    let series: Vec<Series> = [
+        line("backtrace-frame", Side::Ours, "trapline"),
+        line(
+            "backtrace-frame",
+            Side::Peer,
+            "Wasmtime (20 of them resolved)",
+        ),
+        line("backtrace-frame-resolved", Side::Ours, "trapline, resolved"),
+        line("backtrace-frame-resolved", Side::Peer, "Wasmtime, resolved"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    (!series.is_empty()).then(|| Plot {
+        topic: Topic::Backtraces,
+        name: "benchmarks-backtraces.svg",
+        title,
+        svg: plot::lines(words, Scale::Logarithmic, Scale::Logarithmic, &series),
+    })
+}
+
+/// The numbers of ranges that rows are named after.
+const RANGES: [usize; 4] = [1, 1_000, 100_000, 1_000_000];
+
+fn registry(outcomes: &[Outcome]) -> Option<Plot> {
+    let title = "Lookups and registrations";
+    let words = Words {
+        title,
+        across: "registered ranges",
+        up: "nanoseconds",
+    };
+    let line = |row: &str, side, name: &str| {
+        let points: Vec<(f64, f64)> = (RANGES.iter())
+            .filter_map(|ranges| {
+                let outcome = find(outcomes, &format!("{row}-{ranges}"))?;
+                Some((*ranges as f64, outcome.median(side)?))
+            })
+            .collect();
+        (!points.is_empty()).then(|| Series {
+            name: name.to_owned(),
+            points,
+        })
+    };
+    let series: Vec<Series> = [
+        line("lookup", Side::Ours, "lookup"),
+        line("lookup", Side::Peer, "RwLock<BTreeMap>"),
+        line("register", Side::Ours, "registration"),
+        line("register", Side::Peer, "RwLock<BTreeMap>"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    (!series.is_empty()).then(|| Plot {
+        topic: Topic::Registry,
+        name: "benchmarks-registry.svg",
+        title,
+        svg: plot::lines(words, Scale::Logarithmic, Scale::Linear, &series),
+    })
+}
+
+fn threads(outcomes: &[Outcome]) -> Option<Plot> {
+    let title = "Lookups of all threads together, among 1 000 ranges";
+    let words = Words {
+        title,
+        across: "threads",
+        up: "lookups a second",
+    };
+    let outcome = find(outcomes, "lookup-threads-1000")?;
+    let line = |side, name| {
+        let threads = THREADS.map(|threads| (threads as f64, threads_name(threads)));
+        points(outcome, side, name, threads.into_iter())
+    };
+    let series: Vec<Series> = [
+        line(Side::Ours, "trapline"),
+        line(Side::Peer, "RwLock<BTreeMap>"),
+    ]
+    .into_iter()
+    .flatten()
+    .collect();
+    (!series.is_empty()).then(|| Plot {
+        topic: Topic::Registry,
+        name: "benchmarks-threads.svg",
+        title,
+        svg: plot::lines(words, Scale::Linear, Scale::Linear, &series),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use super::*;
+    use crate::measure::Measured;
+    use crate::rows;
+    use crate::run::Found;
+
+    /// Rows as if they had been run, with all points that a plot could ask for.
+    fn outcomes() -> Vec<Outcome> {
+        let measured = |value: f64| {
+            let names = DEPTHS.map(depth_name);
+            let names = names.into_iter().chain(THREADS.map(threads_name));
+            names.fold(Measured::from(value), |measured, name| {
+                measured.with(name, value)
+            })
+        };
+        let found = |value| Found::of(&[measured(value)]).unwrap();
+        (rows::all().into_iter())
+            .map(|row| Outcome {
+                row,
+                found: Ok(BTreeMap::from([
+                    (Side::Ours, found(10.0)),
+                    (Side::Peer, found(100.0)),
+                    (Side::Floor(0), found(5.0)),
+                    (Side::Floor(1), found(4.0)),
+                ])),
+            })
+            .collect()
+    }
+
+    #[test]
+    fn the_page_has_every_row_every_note_and_every_plot() {
+        let facts = [(String::from("building it"), String::from("3 s"))];
+        let files = files(&outcomes(), &facts);
+        let page = &files[0].content;
+        for row in rows::all() {
+            assert!(page.contains(&format!("| {} ", row.what)), "{}", row.name);
+            assert!(page.contains(&format!("| `{}` ", row.name)), "{}", row.name);
+            assert!(page.contains(row.note));
+        }
+        assert!(page.contains("| building it | 3 s |"));
+        assert_eq!(files.len(), 6);
+        for plot in &files[1..] {
+            assert!(page.contains(&format!("]({})", plot.name)));
+            assert!(plot.content.starts_with("<svg ") && plot.content.ends_with("</svg>\n"));
+        }
+    }
+
+    #[test]
+    fn what_was_not_run_is_not_plotted() {
+        let mut outcomes = outcomes();
+        outcomes.retain(|outcome| outcome.row.topic == Topic::Entry);
+        let files = files(&outcomes, &[]);
+        let names: Vec<&str> = files.iter().map(|file| file.name).collect();
+        assert_eq!(names, ["benchmarks.md", "benchmarks-entry.svg"]);
+        assert!(!files[0].content.contains("## Traps"));
+    }
+
+    #[test]
+    fn ranges_are_those_of_the_rows() {
+        for ranges in RANGES {
+            let name = format!("lookup-{ranges}");
+            assert!(rows::all().iter().any(|row| row.name == name));
+        }
+    }
+}
