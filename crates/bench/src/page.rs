@@ -4,9 +4,9 @@ use crate::backtraces::{DEPTHS, depth_name};
 use crate::machine;
 use crate::plot::{self, Group, Scale, Series, Words};
 use crate::registry::{THREADS, threads_name};
-use crate::rows::{Topic, Unit};
+use crate::rows::Topic;
 use crate::run::{Outcome, Side};
-use crate::table::{self, Verdict, quantity};
+use crate::table::{self, Verdict};
 
 /// A file of the documentation.
 #[derive(Clone, Debug)]
@@ -163,7 +163,11 @@ fn bars(
     if groups.is_empty() {
         return None;
     }
-    let text = |figure| quantity(figure, Unit::Nanoseconds);
+    // Short: the axis has the unit.
+    let text = |figure: f64| {
+        let decimals = usize::from(figure < 100.0);
+        format!("{figure:.decimals$}")
+    };
     Some(plot::bars(
         words,
         scale,
@@ -300,7 +304,7 @@ fn registry(outcomes: &[Outcome]) -> Option<Plot> {
         topic: Topic::Registry,
         name: "benchmarks-registry.svg",
         title,
-        svg: plot::lines(words, Scale::Logarithmic, Scale::Linear, &series),
+        svg: plot::lines(words, Scale::Logarithmic, Scale::Logarithmic, &series),
     })
 }
 

@@ -98,7 +98,7 @@ fn line(outcome: &Outcome, all: &[Outcome]) -> Vec<String> {
         } else {
             floors.join(" / ")
         },
-        ratio(outcome, all).map_or_else(|| String::from("—"), |ratio| times(ratio)),
+        ratio(outcome, all).map_or_else(|| String::from("—"), times),
         target(row),
         verdict(outcome, all).text().to_owned(),
     ]
