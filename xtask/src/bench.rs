@@ -9,6 +9,7 @@ use std::time::Instant;
 use anyhow::{Context as _, Result};
 use clap::Args;
 
+use crate::arch::Arch;
 use crate::context::Context;
 
 const PROGRAM: &str = "trapline-bench";
@@ -57,7 +58,9 @@ fn facade(context: &Context) -> Result<Vec<(String, String)>> {
         fs::remove_dir_all(&target).with_context(|| target.display().to_string())?;
     }
     // The network is not part of the time.
-    context.cargo().args(["fetch", "--locked"]).quiet().run()?;
+    let fetch = context.cargo().args(["fetch", "--locked"]);
+    let host = Arch::host().map(|arch| ["--target", arch.hosted_target()]);
+    fetch.args(host.iter().flatten()).quiet().run()?;
     let start = Instant::now();
     let build = context
         .cargo()

@@ -30,10 +30,10 @@ const HOW_TO_READ: &str = "\
 
 * **Same work.** Both sides load the same bytes: one module, compiled once with the settings that trapline's embedder needs
   (no lazy tables, no copy-on-write memories, no fuel, no epochs, no concurrency support, no collector). The peer's engine
-  has the same settings, and the features that this workspace gives to the crate `wasmtime`: a Wasmtime with its default
-  features and settings does more on each call. Calls are typed on both sides; errors of host functions are the same type
-  without fields. A resolved frame has function index, names of module and function, and bytecode offset; no debug
-  information is involved. Where the peer resolves frames before it is asked, ours is asked within the measured time.
+  has the same settings, and the features that this workspace gives to the crate `wasmtime`. Calls are typed on both sides;
+  errors of host functions are the same type without fields. A resolved frame has function index, names of module and
+  function, and bytecode offset; no debug information is involved. Where the peer resolves frames before it is asked, ours
+  is asked within the measured time.
 * **Same build.** Both are in one program, built with the workspace's release profile: `opt-level = 3`, line tables as the
   only debug information, no link-time optimisation, the standard allocator.
 * **Turns.** Each side of each row is measured several times, each time in a process of its own, since both install signal
@@ -46,7 +46,8 @@ const HOW_TO_READ: &str = "\
 * **Floor.** The least that the operation can cost on this machine, measured in the same run by a bare program. Two floors
   with a slash: a handler that rewrites the interrupted context and returns from the signal, and one that jumps straight
   out of it.
-* **Ratio** is trapline's figure over the peer's; a target that was not reached says so.
+* **Ratio** is trapline's figure over the peer's; a target that was not reached says so, and whether it lies below the
+  lowest floor, where nobody could reach it on this machine.
 ";
 
 /// All files. `facts` are figures that somebody else has measured.

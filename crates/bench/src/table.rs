@@ -62,6 +62,17 @@ pub(crate) fn verdict(outcome: &Outcome, all: &[Outcome]) -> Verdict {
     }
 }
 
+/// Whether the target is less than the row's lowest floor, so that nobody can reach it.
+fn is_below_floor(outcome: &Outcome) -> bool {
+    let floors = (0..outcome.row.floors.len()).filter_map(|nth| outcome.median(Side::Floor(nth)));
+    let lowest = floors.fold(f64::INFINITY, f64::min);
+    let Target::OfPeer(most) = outcome.row.target else {
+        return false;
+    };
+    let peer = outcome.median(Side::Peer);
+    peer.is_some_and(|peer| peer * most < lowest && lowest.is_finite())
+}
+
 /// The table of one topic; empty if none of its rows was run.
 pub(crate) fn of_topic(topic: Topic, all: &[Outcome]) -> String {
     let rows: Vec<Vec<String>> = (all.iter())
@@ -100,7 +111,10 @@ fn line(outcome: &Outcome, all: &[Outcome]) -> Vec<String> {
         },
         ratio(outcome, all).map_or_else(|| String::from("—"), times),
         target(row),
-        verdict(outcome, all).text().to_owned(),
+        match verdict(outcome, all) {
+            Verdict::Missed if is_below_floor(outcome) => String::from("**missed** (below floor)"),
+            verdict => verdict.text().to_owned(),
+        },
     ]
 }
 
@@ -274,6 +288,24 @@ mod tests {
         assert_eq!(cells[5..8], ["0.35 ×", "≤ 0.35 ×", "met"]);
         assert!(lines[3].contains("| **not run** |"));
         assert_eq!(of_topic(Topic::Startup, &all), "");
+    }
+
+    #[test]
+    fn a_target_below_the_lowest_floor_is_called_that() {
+        let with_floors = |ours, floors: &[f64]| {
+            let mut outcome = outcome("trap-out-of-bounds", ours, 2_000.0);
+            let sides = outcome.found.as_mut().unwrap();
+            for (nth, floor) in floors.iter().enumerate() {
+                let found = Found::of(&[(*floor).into()]).unwrap();
+                sides.insert(Side::Floor(nth), found);
+            }
+            of_topic(Topic::Traps, &[outcome])
+        };
+        let text = "(below floor)";
+        assert!(with_floors(1_600.0, &[1_900.0, 1_300.0]).contains(text));
+        assert!(!with_floors(1_600.0, &[1_900.0, 1_100.0]).contains(text));
+        assert!(!with_floors(1_100.0, &[1_900.0, 1_300.0]).contains(text));
+        assert!(!with_floors(1_600.0, &[]).contains(text));
     }
 
     #[test]
