@@ -140,6 +140,7 @@ impl State {
     }
 
     fn install_all(&mut self) -> Result<(), InstallError> {
+        handler::direct::find_out();
         for (done, signal) in SIGNALS.into_iter().enumerate() {
             if let Err(error) = self.install_one(signal) {
                 for &undo in &SIGNALS[..done] {
@@ -245,7 +246,7 @@ fn our_action(before: &sigaction) -> sigaction {
 }
 
 fn our_handler() -> usize {
-    handler::handle as *const () as usize
+    handler::direct::entry as *const () as usize
 }
 
 fn is_ours(action: &sigaction) -> bool {

@@ -68,8 +68,9 @@
 //!            ├─► Retry: the store repaired the cause.
 //!            │      Return; the instruction runs again.
 //!            ├─► Resume: it is a trap.
-//!            │      Write pc, sp, fp and payload into the interrupted
-//!            │      context, return; the guest is left in normal context.
+//!            │      Load pc, sp, fp and payload, by a jump; or, where that is
+//!            │      not sound, write them into the interrupted context and
+//!            │      return. The guest is left in normal context.
 //!            └─► SandboxEscape: the address is in none of its memories.
 //!                   Say so on standard error, abort().
 //! ```
@@ -175,6 +176,7 @@ cfg_if::cfg_if! {
         mod signals;
 
         pub use alt_stack::{PrepareThreadError, prepare_thread};
+        pub use handler::direct::{WayOut, set_way_out, way_out};
         pub use install::{
             ActionOnTop, InstallError, OnTop, SignalHandlers, UninstallError, UninstallErrorKind,
             ensure_installed, install,

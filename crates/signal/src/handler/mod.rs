@@ -21,6 +21,7 @@
 //! `tests/hosted` have an allocator that stops the process if anything allocates
 //! or frees on a signal stack.
 
+pub(crate) mod direct;
 mod escape;
 mod forward;
 mod origin;
@@ -42,6 +43,7 @@ use origin::Origin;
 /// * Called by the kernel, or by another handler that passes on what the kernel
 ///   gave it: `info` and `context` are those of a signal that interrupted this
 ///   thread, and returning goes on with what `context` says then.
+/// * `entry_sp` is the stack pointer that [`direct::entry`] was called with.
 //
 // "C-unwind", since a handler that we forward to may end its thread with
 // `pthread_exit`, which unwinds through us. Nothing here has a destructor.
@@ -49,6 +51,7 @@ pub(crate) unsafe extern "C-unwind" fn handle(
     signal: c_int,
     info: *mut siginfo_t,
     context: *mut c_void,
+    entry_sp: usize,
 ) {
     // SAFETY: the C library's own `errno` of this thread, as above; it always
     // exists.
@@ -63,27 +66,47 @@ pub(crate) unsafe extern "C-unwind" fn handle(
     let machine_context = context.cast::<ucontext_t>();
     // SAFETY: both pointers are the kernel's, by this function's duty, and
     // nobody else uses what they point to until we return or pass them on.
-    let (origin, done) = unsafe {
+    let (origin, verdict) = unsafe {
         let origin = Origin::of(signal, &*info, &(*machine_context).uc_mcontext);
-        (
-            origin,
-            origin.may_be_a_trap && try_as_trap(signal, info, machine_context),
-        )
+        let verdict = if origin.may_be_a_trap {
+            try_as_trap(signal, info, machine_context)
+        } else {
+            Verdict::NotOurs
+        };
+        (origin, verdict)
     };
 
     // SAFETY: `errno` is writable. Interrupted code, and whoever we forward to,
     // sees the value that it would see without us.
     unsafe { *errno = errno_before };
 
-    if !done {
+    match verdict {
         // SAFETY: the pointers are the kernel's, by this function's duty, and
         // the references made of them above are gone.
-        unsafe { forward::forward(signal, info, context, origin) };
+        Verdict::NotOurs => unsafe { forward::forward(signal, info, context, origin) },
+        Verdict::Repeat => {}
+        Verdict::Leave(resume) => {
+            // SAFETY: `entry` tells its stack pointer, and passes on what it got. What is
+            // interrupted is the guest, which is left with these registers; no frame of
+            // the handler has a destructor.
+            unsafe { direct::try_jump(entry_sp, info, context, &resume) };
+            // SAFETY: the kernel's, by this function's duty; no reference to it is in use.
+            resume_at(unsafe { &mut (*machine_context).uc_mcontext }, &resume);
+        }
     }
 }
 
-/// Whether the signal was a trap of a guest on this thread and is dealt with;
-/// if not, `context` is unchanged.
+/// What a signal is.
+enum Verdict {
+    /// None of our concern.
+    NotOurs,
+    /// A fault whose cause is gone: the context says that the instruction runs again.
+    Repeat,
+    /// A trap of a guest on this thread, which is to be left with these registers.
+    Leave(Resume),
+}
+
+/// Whether the signal was a trap of a guest on this thread.
 ///
 /// # Safety
 ///
@@ -93,7 +116,7 @@ unsafe fn try_as_trap(
     signal: c_int,
     info: *const siginfo_t,
     machine_context: *mut ucontext_t,
-) -> bool {
+) -> Verdict {
     // SAFETY: both are the kernel's, by this function's duty, and only read
     // until the registers are written below.
     let (info, registers, alternate_stack) = unsafe {
@@ -104,7 +127,7 @@ unsafe fn try_as_trap(
         )
     };
     if interrupted_a_handler(registers, alternate_stack) {
-        return false;
+        return Verdict::NotOurs;
     }
     let pc = VirtualAddress::new(regs::trap_pc(registers, signal));
     // SAFETY: asked for only when `pc` is known to be a trap site of compiled code.
@@ -112,20 +135,15 @@ unsafe fn try_as_trap(
     // SAFETY: these registers are of code that was interrupted on this thread,
     // which does not go on before we return.
     match unsafe { handle_wasm_exception_with_fp(pc, fp, faulting_address(signal, info)) } {
-        ControlFlow::Continue(()) => false,
+        ControlFlow::Continue(()) => Verdict::NotOurs,
         ControlFlow::Break(Outcome::Retry) => {
             // SAFETY: the kernel's, by this function's duty; the references to the
             // context above are not used any more.
             let registers = unsafe { &mut (*machine_context).uc_mcontext };
             regs::repeat_on_return(registers, signal, info);
-            true
+            Verdict::Repeat
         }
-        ControlFlow::Break(Outcome::Resume(resume)) => {
-            // SAFETY: the kernel's, by this function's duty; the references
-            // above are not used any more.
-            resume_at(unsafe { &mut (*machine_context).uc_mcontext }, &resume);
-            true
-        }
+        ControlFlow::Break(Outcome::Resume(resume)) => Verdict::Leave(resume),
         ControlFlow::Break(Outcome::SandboxEscape(escape)) => escape::report_and_stop(&escape),
     }
 }

@@ -20,5 +20,6 @@ mod alt_stack;
 mod forwarding;
 mod host_faults;
 mod installing;
+mod leaving;
 mod support;
 mod traps;

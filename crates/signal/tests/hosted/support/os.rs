@@ -147,3 +147,103 @@ pub(crate) fn mappings() -> usize {
         .lines()
         .count()
 }
+
+#[link(name = "m")]
+unsafe extern "C" {
+    fn fesetround(mode: c_int) -> c_int;
+    fn fegetround() -> c_int;
+}
+
+/// The settings of the floating-point units.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct FloatSettings {
+    rounding: c_int,
+    /// x86_64 has a second unit, which `fegetround` does not ask.
+    second: u32,
+}
+
+pub(crate) fn float_settings() -> FloatSettings {
+    #[cfg(target_arch = "x86_64")]
+    let second = {
+        let mut mxcsr = 0_u32;
+        // SAFETY: writes one word.
+        unsafe { std::arch::asm!("stmxcsr [{}]", in(reg) &raw mut mxcsr, options(nostack)) };
+        // Without the flags of exceptions that have happened.
+        mxcsr & !0x3f
+    };
+    #[cfg(not(target_arch = "x86_64"))]
+    let second = 0;
+    FloatSettings {
+        // SAFETY: asks only.
+        rounding: unsafe { fegetround() },
+        second,
+    }
+}
+
+/// Has floating-point numbers rounded toward zero from now on.
+pub(crate) fn round_toward_zero() {
+    /// `FE_TOWARDZERO` (`fenv.h`).
+    const FE_TOWARDZERO: c_int = cfg_select! {
+        target_arch = "x86_64" => { 0xc00 }
+        target_arch = "aarch64" => { 0xc0_0000 }
+        _ => { 1 }
+    };
+    // SAFETY: nothing here computes with floating-point numbers.
+    assert_eq!(unsafe { fesetround(FE_TOWARDZERO) }, 0);
+}
+
+/// Puts `memory` in place as the alternate stack, to be taken away while a handler runs.
+pub(crate) fn set_disarming_signal_stack(memory: Range<usize>) {
+    let stack = stack_t {
+        ss_sp: ptr::with_exposed_provenance_mut(memory.start),
+        ss_flags: 1 << 31,
+        ss_size: memory.len(),
+    };
+    // SAFETY: the memory is the stack's from now on.
+    let failed = unsafe { libc::sigaltstack(&raw const stack, ptr::null_mut()) };
+    assert_eq!(failed, 0);
+}
+
+/// Has the kernel kill this process with `SIGSYS` if it returns from a signal handler.
+pub(crate) fn forbid_returns_from_handlers() {
+    let load = |offset| libc::sock_filter {
+        code: (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16,
+        jt: 0,
+        jf: 0,
+        k: offset,
+    };
+    let give = |value| libc::sock_filter {
+        code: (libc::BPF_RET | libc::BPF_K) as u16,
+        jt: 0,
+        jf: 0,
+        k: value,
+    };
+    let filter = [
+        // The number of the system call.
+        load(0),
+        libc::sock_filter {
+            code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
+            jt: 0,
+            jf: 1,
+            k: libc::SYS_rt_sigreturn as u32,
+        },
+        give(libc::SECCOMP_RET_KILL_PROCESS),
+        give(libc::SECCOMP_RET_ALLOW),
+    ];
+    let program = libc::sock_fprog {
+        len: filter.len() as u16,
+        filter: filter.as_ptr().cast_mut(),
+    };
+    // SAFETY: the program is alive during the call.
+    unsafe {
+        assert_eq!(libc::prctl(libc::PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0), 0);
+        assert_eq!(
+            libc::prctl(
+                libc::PR_SET_SECCOMP,
+                libc::SECCOMP_MODE_FILTER,
+                &raw const program
+            ),
+            0
+        );
+    }
+}

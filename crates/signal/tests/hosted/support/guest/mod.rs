@@ -17,10 +17,11 @@ use std::ptr::{self, NonNull};
 use std::sync::{Arc, OnceLock};
 
 use trapline_activation::{
-    ExitFp, FaultVerdict, GuestFault, Store, Trap, VMContext, VMStoreContext, VMStoreContextLayout,
-    WasmFault, catch_traps,
+    CoreDump, ExitFp, FaultVerdict, GuestFault, Store, Trap, TrapReason, VMContext, VMStoreContext,
+    VMStoreContextLayout, WasmFault, catch_traps,
 };
 use trapline_arch::VirtualAddress;
+use trapline_backtrace::RawBacktrace;
 use trapline_code_registry::{CodeAddress, CodeObject, Registration, TrapKind, register_code};
 use trapline_test_support::fault;
 
@@ -159,6 +160,8 @@ pub(crate) struct GuestStore {
     pub(crate) hook: Hook,
     pub(crate) was_on_signal_stack: Cell<bool>,
     pub(crate) times_asked: Cell<u32>,
+    /// The floating-point settings in normal context again, before the guest is left.
+    pub(crate) settings_at_trap: Cell<Option<os::FloatSettings>>,
 }
 
 /// Size of the memory of a [`GuestStore`]; the guard region is as large. A multiple
@@ -177,6 +180,7 @@ impl GuestStore {
             hook: Hook::Trap,
             was_on_signal_stack: Cell::new(false),
             times_asked: Cell::new(0),
+            settings_at_trap: Cell::new(None),
         }
     }
 
@@ -234,6 +238,11 @@ unsafe impl Store for GuestStore {
             memory_size: MEMORY_SIZE as u64,
             wasm_address: (address - self.memory.start) as u64,
         })
+    }
+
+    fn coredump(&self, _: &TrapReason, _: Option<&RawBacktrace>) -> Option<CoreDump> {
+        self.settings_at_trap.set(Some(os::float_settings()));
+        None
     }
 
     fn on_guest_fault(&self, guest_fault: &GuestFault) -> FaultVerdict {

@@ -1,0 +1,80 @@
+//! aarch64.
+
+use core::arch::{asm, naked_asm};
+
+use libc::{c_int, c_void, mcontext_t, siginfo_t};
+
+pub(super) const JUMPS_BY_DEFAULT: bool = true;
+
+/// The handler that the kernel calls.
+///
+/// # Safety
+///
+/// * As for [`handle`](super::super::handle).
+#[unsafe(naked)]
+pub(crate) unsafe extern "C-unwind" fn entry(
+    signal: c_int,
+    info: *mut siginfo_t,
+    context: *mut c_void,
+) {
+    naked_asm!(
+        ".cfi_startproc",
+        // `bti c`
+        "hint 34",
+        // The fourth argument, behind those of the kernel.
+        "mov x3, sp",
+        "b {handle}",
+        ".cfi_endproc",
+        handle = sym super::super::handle,
+    )
+}
+
+/// Whether `sp` is where the kernel entered a handler with these details:
+/// `struct rt_sigframe` begins with them (`arch/arm64/kernel/signal.c`).
+pub(super) fn is_kernels_frame(sp: usize, info: usize, _context: usize) -> bool {
+    info == sp
+}
+
+/// Whether this machine has nothing that a jump could not put back: no permission
+/// overlays, whose register the kernel resets for a handler.
+pub(super) fn find_out() -> bool {
+    /// `HWCAP2_POE` (`arch/arm64/include/uapi/asm/hwcap.h`).
+    const POE: u64 = 1 << 63;
+    // SAFETY: asks only.
+    let capabilities = unsafe { libc::getauxval(libc::AT_HWCAP2) };
+    capabilities & POE == 0
+}
+
+/// What the kernel resets for a handler: nothing that is kept over calls. (It leaves
+/// FPCR alone; streaming mode is left and ZA off, as they are where compiled guests run.)
+pub(super) struct Settings;
+
+impl Settings {
+    /// The interrupted code's; `None` if they can't be put back here.
+    ///
+    /// # Safety
+    ///
+    /// * `registers` are those of a signal frame of the kernel's.
+    pub(super) unsafe fn of_interrupted(_registers: &mcontext_t) -> Option<Self> {
+        (!has_shadow_stack()).then_some(Self)
+    }
+
+    #[inline]
+    pub(super) fn put_back(&self) {}
+}
+
+/// Whether this thread has a guarded control stack: CHKFEAT clears the bits of features
+/// that are on, in `x16`; bit 0 is this one (Arm ARM, "CHKFEAT"). In the hint space, it
+/// does nothing on processors that do not know it.
+fn has_shadow_stack() -> bool {
+    let features: usize;
+    // SAFETY: changes x16, as is said.
+    unsafe {
+        asm!(
+            "hint 40",
+            inout("x16") 1_usize => features,
+            options(nomem, nostack, preserves_flags),
+        );
+    }
+    features == 0
+}

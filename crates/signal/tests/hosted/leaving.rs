@@ -1,0 +1,175 @@
+//! The two ways from a handler to the host of a guest that trapped. (In processes of their
+//! own: which way it is, is the whole process's.)
+
+use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
+
+use libc::{c_int, c_void, siginfo_t};
+use trapline_code_registry::TrapKind;
+use trapline_signal::{WayOut, install, prepare_thread, set_way_out, way_out};
+use trapline_test_support::skipped_under_emulation;
+
+use super::support::child::{in_child, say};
+use super::support::guest::{Function, GuestStore};
+use super::support::{SIGNALS, os};
+
+const WAYS: [WayOut; 2] = [WayOut::Jump, WayOut::Return];
+
+/// Each kind of trap, by each signal that guests have here.
+fn trap_in_all_ways(store: &GuestStore) {
+    for (function, argument, kind) in [
+        (
+            Function::Load,
+            store.in_guard(),
+            TrapKind::MemoryOutOfBounds,
+        ),
+        (Function::Unreachable, 0, TrapKind::UnreachableCodeReached),
+        (Function::Divide, 0, TrapKind::IntegerDivisionByZero),
+    ] {
+        let trap = store.call(function, argument).unwrap_err();
+        assert_eq!(trap.kind(), Some(kind));
+    }
+}
+
+#[test]
+fn both_ways_lead_out_again_and_again_and_leave_nothing_behind() {
+    in_child!(|| {
+        let _handlers = install().unwrap();
+        prepare_thread().unwrap();
+        let store = GuestStore::new();
+        for way in WAYS {
+            set_way_out(way);
+            assert_eq!(way_out(), way);
+            for _ in 0..1_000 {
+                os::set_errno(libc::EXDEV);
+                trap_in_all_ways(&store);
+                assert_eq!(os::errno(), libc::EXDEV);
+                assert!(!os::is_on_signal_stack());
+            }
+            for signal in SIGNALS {
+                assert!(!os::is_blocked(signal));
+            }
+        }
+    })
+    .ran_to_its_end();
+}
+
+#[test]
+fn both_ways_keep_the_floating_point_settings_of_the_code_that_goes_on() {
+    in_child!(|| {
+        let _handlers = install().unwrap();
+        prepare_thread().unwrap();
+        let store = GuestStore::new();
+        let before = os::float_settings();
+        os::round_toward_zero();
+        let expected = os::float_settings();
+        assert_ne!(before, expected);
+        for way in WAYS {
+            set_way_out(way);
+            store.settings_at_trap.set(None);
+            trap_in_all_ways(&store);
+            assert_eq!(store.settings_at_trap.get(), Some(expected), "{way:?}");
+            assert_eq!(os::float_settings(), expected, "{way:?}");
+        }
+    })
+    .ran_to_its_end();
+}
+
+#[cfg(any(target_arch = "x86_64", target_arch = "aarch64"))]
+#[test]
+fn by_default_a_trap_does_not_return_to_the_kernel() {
+    if skipped_under_emulation!("there are no filters of system calls") {
+        return;
+    }
+    in_child!(|| {
+        let _handlers = install().unwrap();
+        prepare_thread().unwrap();
+        let store = GuestStore::new();
+        assert_eq!(way_out(), WayOut::Jump);
+        os::forbid_returns_from_handlers();
+        for _ in 0..10 {
+            trap_in_all_ways(&store);
+        }
+    })
+    .ran_to_its_end();
+}
+
+#[test]
+fn with_the_other_way_out_it_does() {
+    if skipped_under_emulation!("there are no filters of system calls") {
+        return;
+    }
+    in_child!(|| {
+        let _handlers = install().unwrap();
+        prepare_thread().unwrap();
+        let store = GuestStore::new();
+        set_way_out(WayOut::Return);
+        os::forbid_returns_from_handlers();
+        say("armed");
+        trap_in_all_ways(&store);
+    })
+    .died_silently_of(libc::SIGSYS);
+}
+
+#[test]
+fn no_frame_of_a_handler_on_top_of_ours_is_skipped() {
+    static OURS: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
+    static CAME_BACK: AtomicU32 = AtomicU32::new(0);
+    const ON_TOP: [c_int; 3] = [libc::SIGSEGV, libc::SIGILL, libc::SIGFPE];
+
+    unsafe extern "C" fn on_top(signal: c_int, info: *mut siginfo_t, context: *mut c_void) {
+        let index = ON_TOP.iter().position(|on_top| *on_top == signal).unwrap();
+        let ours = OURS[index].load(Ordering::SeqCst);
+        // SAFETY: the address of a handler with three arguments.
+        let ours = unsafe {
+            std::mem::transmute::<*const c_void, os::Handler>(std::ptr::with_exposed_provenance(
+                ours,
+            ))
+        };
+        // SAFETY: what the kernel gave us.
+        unsafe { ours(signal, info, context) };
+        CAME_BACK.fetch_add(1, Ordering::SeqCst);
+    }
+
+    in_child!(|| {
+        let _handlers = install().unwrap();
+        prepare_thread().unwrap();
+        for (signal, ours) in ON_TOP.into_iter().zip(&OURS) {
+            ours.store(os::get_action(signal).sa_sigaction, Ordering::SeqCst);
+            os::install(signal, on_top, libc::SA_ONSTACK, &[]);
+        }
+        let store = GuestStore::new();
+        for way in WAYS {
+            set_way_out(way);
+            CAME_BACK.store(0, Ordering::SeqCst);
+            trap_in_all_ways(&store);
+            trap_in_all_ways(&store);
+            // Whose own signal was blocked while their handler ran.
+            for signal in ON_TOP {
+                assert!(!os::is_blocked(signal));
+            }
+            assert!(CAME_BACK.load(Ordering::SeqCst) >= 4, "{way:?}");
+        }
+    })
+    .ran_to_its_end();
+}
+
+#[test]
+fn an_alternate_stack_that_the_kernel_takes_away_for_handlers_is_back_afterwards() {
+    if skipped_under_emulation!("alternate stacks are not taken away") {
+        return;
+    }
+    in_child!(|| {
+        let _handlers = install().unwrap();
+        os::set_disarming_signal_stack(os::map(1 << 18, libc::PROT_READ | libc::PROT_WRITE));
+        let store = GuestStore::new();
+        for way in WAYS {
+            set_way_out(way);
+            for _ in 0..10 {
+                trap_in_all_ways(&store);
+                assert_eq!(os::signal_stack().ss_size, 1 << 18, "{way:?}");
+                assert_eq!(os::signal_stack().ss_flags & libc::SS_DISABLE, 0, "{way:?}");
+            }
+        }
+    })
+    .ran_to_its_end();
+}
