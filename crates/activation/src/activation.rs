@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use core::any::Any;
 use core::cell::{Cell, UnsafeCell};
 use core::fmt;
-use core::marker::PhantomPinned;
+use core::marker::{PhantomData, PhantomPinned};
 use core::mem;
 use core::ops::ControlFlow;
 use core::ptr::{self, NonNull};
@@ -49,9 +49,9 @@ impl fmt::Debug for ActivationHead {
 }
 
 // The three functions below are never inlined. While a guest runs, its fiber may
-// move to another CPU; code around it (the way out of `catch_traps`, a second
-// `catch_traps` in the same function) must not use the address of the head that
-// was computed before, which compilers take for a constant of the function.
+// move to another CPU; code around it (a second `catch_traps` in the same function)
+// must not use the address of the head that was computed before, which compilers take
+// for a constant of the function.
 
 /// The head of this CPU's chain.
 #[inline(never)]
@@ -61,20 +61,26 @@ pub(crate) fn head() -> *const Activation {
 
 /// Puts an activation on top of this CPU's chain. The chain is whole at any
 /// moment, for handlers that look at it.
+///
+/// The only time that an entry asks for the CPU's own data: the way out finds the head
+/// where this leaves its address.
 #[inline(never)]
 fn push(activation: &Activation) {
     ACTIVATION.with(|head| {
-        activation.previous.set(head.0.get());
+        activation.link(head.0.get(), head);
         // A handler on this CPU that finds the activation finds its link, too.
         compiler_fence(Ordering::Release);
         head.0.set(activation);
     });
 }
 
-/// Sets the head of this CPU's chain.
+/// Exchanges the head of this CPU's chain for what `with` makes of it; it is given
+/// the innermost activation and the head's address.
 #[inline(never)]
-pub(crate) fn set_head(activation: *const Activation) {
-    ACTIVATION.with(|head| head.0.set(activation));
+pub(crate) fn replace_head(
+    with: impl FnOnce(*const Activation, *const ActivationHead) -> *const Activation,
+) {
+    ACTIVATION.with(|head| head.0.set(with(head.0.get(), head)));
 }
 
 /// A fault of the hardware, as the exception handler leaves it for the code
@@ -106,14 +112,18 @@ pub(crate) enum Unwind {
 /// ```
 pub struct Activation {
     previous: Cell<*const Activation>,
+    /// The head of the chain that the activation is linked in: that of the CPU whose
+    /// stack it is on, null while it is suspended with its fiber.
+    head: Cell<*const ActivationHead>,
     store_context: NonNull<VMStoreContext>,
     /// The store that `catch_traps` borrows; its lifetime is erased.
     store: *const dyn AnyStore,
     /// The saved context, null if the guest is left for the landing pad that
     /// its entry trampoline recorded.
     jmp_buf: Cell<JmpBuf>,
-    /// The store's words as they were before entry.
-    saved: Cell<StoreWords>,
+    /// The store's words as they were before entry; `None` stands for zeros, as
+    /// they are if the store has no older entry.
+    saved: Cell<Option<StoreWords>>,
     hardware_trap: Cell<Option<HardwareTrap>>,
     unwind: UnsafeCell<Option<Unwind>>,
     _pinned: PhantomPinned,
@@ -132,11 +142,11 @@ impl Activation {
         };
         Self {
             previous: Cell::new(ptr::null()),
+            head: Cell::new(ptr::null()),
             store_context,
             store,
             jmp_buf: Cell::new(ptr::null()),
-            // SAFETY: the layout is the store's, by the duties of `Store`.
-            saved: Cell::new(unsafe { StoreWords::read(store_context, const { &S::LAYOUT }) }),
+            saved: Cell::new(None),
             hardware_trap: Cell::new(None),
             unwind: UnsafeCell::new(None),
             _pinned: PhantomPinned,
@@ -149,14 +159,66 @@ impl Activation {
     ///
     /// # Safety
     ///
+    /// * `S` is the type of the store that the activation was made for.
     /// * Nobody has entered this activation before.
     /// * What is entered inside is left before the result is dropped.
     #[inline]
-    pub(crate) unsafe fn enter<S: Store>(&self) -> Entered<'_> {
-        // SAFETY: the layout is the store's; what was in the words is saved.
-        unsafe { StoreWords::clear(self.store_context, const { &S::LAYOUT }) };
+    pub(crate) unsafe fn enter<S: Store>(&self) -> Entered<'_, S> {
+        // SAFETY: the layout is the store's, by the duties of `Store`.
+        let words = unsafe { StoreWords::read(self.store_context, const { &S::LAYOUT }) };
+        // Most entries are into a store that has no other on the stack: then all
+        // words are zero, and there is nothing to keep or to clear.
+        if !words.are_zero() {
+            // SAFETY: as above.
+            unsafe { self.set_aside(const { &S::LAYOUT }) };
+        }
         push(self);
-        Entered { activation: self }
+        Entered {
+            activation: self,
+            _store: PhantomData,
+        }
+    }
+
+    /// Keeps the words of an older entry, and clears them.
+    ///
+    /// # Safety
+    ///
+    /// * `layout` is the store's.
+    #[cold]
+    unsafe fn set_aside(&self, layout: &VMStoreContextLayout) {
+        // SAFETY: the caller's duty; what was in the words is saved before it is cleared.
+        unsafe {
+            self.saved
+                .set(Some(StoreWords::read(self.store_context, layout)));
+            StoreWords::clear(self.store_context, layout);
+        }
+    }
+
+    /// Puts the words back to what they were before entry.
+    ///
+    /// # Safety
+    ///
+    /// * `layout` is the store's, whose guest that this activation entered has been
+    ///   left.
+    #[inline]
+    unsafe fn put_back(&self, layout: &VMStoreContextLayout) {
+        // SAFETY: nobody holds a reference into a cell beyond a method.
+        if unsafe { (*self.saved.as_ptr()).is_none() } {
+            // SAFETY: the caller's duty.
+            unsafe { StoreWords::default().write(self.store_context, layout) };
+        } else {
+            // SAFETY: the caller's duty.
+            unsafe { self.put_back_saved(layout) };
+        }
+    }
+
+    /// # Safety
+    ///
+    /// * As for [`put_back`](Self::put_back).
+    #[cold]
+    unsafe fn put_back_saved(&self, layout: &VMStoreContextLayout) {
+        // SAFETY: the caller's duty.
+        unsafe { self.saved_words().write(self.store_context, layout) };
     }
 
     /// The next older activation of this CPU.
@@ -177,6 +239,7 @@ impl Activation {
 
     /// Whether a reason to leave the guest has been recorded and nobody has
     /// been told of it yet.
+    #[inline]
     #[must_use]
     pub fn is_unwinding(&self) -> bool {
         // SAFETY: nobody holds a reference into the slot beyond a method.
@@ -189,9 +252,11 @@ impl Activation {
         VirtualAddress::from_ptr(ptr::from_ref(self))
     }
 
+    /// Links the activation to the next older one, in the chain with this head.
     #[inline]
-    pub(crate) fn link_to(&self, previous: *const Self) {
+    pub(crate) fn link(&self, previous: *const Self, head: *const ActivationHead) {
         self.previous.set(previous);
+        self.head.set(head);
     }
 
     #[inline]
@@ -201,7 +266,7 @@ impl Activation {
 
     #[inline]
     pub(crate) fn saved_words(&self) -> StoreWords {
-        self.saved.get()
+        self.saved.get().unwrap_or_default()
     }
 
     #[inline]
@@ -243,8 +308,8 @@ impl Activation {
         // SAFETY: the layout is the store's, which is not running.
         unsafe {
             let live = self.live_words();
-            self.saved.get().write(self.store_context, self.layout());
-            self.saved.set(live);
+            self.saved_words().write(self.store_context, self.layout());
+            self.saved.set(Some(live));
         }
     }
 
@@ -346,23 +411,23 @@ impl fmt::Debug for Activation {
 
 /// A linked activation; unlinks it on every way out of `catch_traps`, also when
 /// a panic unwinds. It lives in the frame of `catch_traps`, which no jump skips.
-pub(crate) struct Entered<'a> {
+pub(crate) struct Entered<'a, S: Store> {
     activation: &'a Activation,
+    /// Its layout of the words is known here when this is compiled.
+    _store: PhantomData<fn(S)>,
 }
 
-impl Drop for Entered<'_> {
+impl<S: Store> Drop for Entered<'_, S> {
     #[inline]
     fn drop(&mut self) {
         let activation = self.activation;
         // SAFETY: the layout is the store's; the guest has been left, and the
         // words are those of the time before it was entered.
-        unsafe {
-            activation
-                .saved
-                .get()
-                .write(activation.store_context, activation.layout());
-        }
-        set_head(activation.previous.get());
+        unsafe { activation.put_back(const { &S::LAYOUT }) };
+        // SAFETY: the activation is linked, so this is the head of the chain of the
+        // CPU that this runs on: `push` or, after a suspension, `resume` put it
+        // there. It lives as long as the CPU, or thread, does.
+        unsafe { (*activation.head.get()).0.set(activation.previous.get()) };
     }
 }
 

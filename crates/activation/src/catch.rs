@@ -118,10 +118,10 @@ where
     // `result`: after a jump that may be anything.
     // SAFETY: the closure has returned, having written its result.
     let result = returned.then(|| unsafe { result.assume_init() });
-    match activation.take_unwind() {
-        None => Ok(result.unwrap_or_else(|| nothing_recorded())),
-        Some(unwind) => Err(left(unwind)),
+    if activation.is_unwinding() {
+        return Err(left(&activation));
     }
+    Ok(result.unwrap_or_else(|| nothing_recorded()))
 }
 
 /// What the saved context gives when it is not jumped to: `longjmp` never
@@ -164,17 +164,19 @@ where
         let _entered = unsafe { activation.enter::<S>() };
         f(caller)
     };
-    match activation.take_unwind() {
-        None => Ok(result.unwrap_or_else(|| nothing_recorded())),
-        Some(unwind) => Err(left(unwind)),
+    if activation.is_unwinding() {
+        return Err(left(&activation));
     }
+    Ok(result.unwrap_or_else(|| nothing_recorded()))
 }
 
 /// The trap that was recorded; or goes on with the panic that was.
 #[cold]
-fn left(unwind: Unwind) -> Trap {
-    match unwind {
-        Unwind::Trap(trap) => {
+#[inline(never)]
+fn left(activation: &Activation) -> Trap {
+    match activation.take_unwind() {
+        None => nothing_recorded(),
+        Some(Unwind::Trap(trap)) => {
             #[cfg(feature = "tracing")]
             tracing::debug!(
                 target: "trapline",
@@ -184,7 +186,7 @@ fn left(unwind: Unwind) -> Trap {
             );
             trap
         }
-        Unwind::Panic(payload) => panic::resume(payload),
+        Some(Unwind::Panic(payload)) => panic::resume(payload),
     }
 }
 

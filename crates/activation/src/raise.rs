@@ -1,6 +1,8 @@
 //! Recording why a guest is left, and leaving it. Normal context: the exception
 //! handler has returned, or there never was one.
 
+use core::error::Error;
+
 use trapline_code_registry::TrapKind;
 
 use crate::activation::{Activation, Unwind, head};
@@ -54,11 +56,8 @@ fn outside(what: &dyn core::fmt::Display) -> ! {
 
 /// The trap of a guest whose host function failed.
 fn host_error(activation: &Activation, error: anyhow::Error) -> Trap {
-    let is_trap = error
-        .chain()
-        .next()
-        .is_some_and(|outermost| outermost.is::<Trap>());
-    if is_trap {
+    let mut cause: &(dyn Error + 'static) = error.as_ref();
+    if cause.is::<Trap>() {
         return match error.downcast::<Trap>() {
             Ok(trap) if trap.backtrace.is_some() => trap,
             // One that the host function made itself.
@@ -67,11 +66,16 @@ fn host_error(activation: &Activation, error: anyhow::Error) -> Trap {
             Err(error) => Trap::new(TrapReason::User(error)),
         };
     }
-    let earlier = error.chain().find_map(|cause| cause.downcast_ref::<Trap>());
-    if let Some(Some(backtrace)) = earlier.map(|trap| trap.backtrace.clone()) {
-        let mut trap = Trap::new(TrapReason::User(error));
-        trap.backtrace = Some(backtrace);
-        return trap;
+    // (`anyhow::Chain` can be walked from both ends, which takes its time.)
+    while let Some(earlier) = cause.source() {
+        if let Some(trap) = earlier.downcast_ref::<Trap>()
+            && let Some(backtrace) = trap.backtrace.clone()
+        {
+            let mut trap = Trap::new(TrapReason::User(error));
+            trap.backtrace = Some(backtrace);
+            return trap;
+        }
+        cause = earlier;
     }
     // SAFETY: the innermost one; compiled code called out of the guest.
     unsafe { captured(activation, Trap::new(TrapReason::User(error))) }

@@ -2,7 +2,7 @@
 
 use core::ptr;
 
-use crate::activation::{Activation, head, set_head};
+use crate::activation::{Activation, head, replace_head};
 
 /// A place in this CPU's chain: everything pushed after it was taken is
 /// "since" it.
@@ -52,9 +52,12 @@ unsafe impl Send for SuspendedActivations {}
 /// If `mark` is not in this CPU's chain; the chain is lost then.
 pub unsafe fn suspend_activations(mark: ActivationMark) -> SuspendedActivations {
     let mut newer = ptr::null();
-    let mut next = head();
+    let mut next = ptr::null();
     // First, so that this CPU's chain is whole at every moment.
-    set_head(mark.0);
+    replace_head(|innermost, _| {
+        next = innermost;
+        mark.0
+    });
     while !ptr::eq(next, mark.0) {
         // SAFETY: between the head and the mark there are live activations of
         // the fiber; the chain ends with null.
@@ -64,7 +67,8 @@ pub unsafe fn suspend_activations(mark: ActivationMark) -> SuspendedActivations 
         // SAFETY: newest first, so that this is the innermost of its store.
         unsafe { activation.swap_words() };
         next = activation.previous_ptr();
-        activation.link_to(newer);
+        // No head: nobody may unlink what is in no chain.
+        activation.link(newer, ptr::null());
         newer = activation;
     }
     SuspendedActivations { oldest: newer }
@@ -83,19 +87,21 @@ impl SuspendedActivations {
     /// * If guests rely on hardware traps, this CPU (thread) is prepared to have them caught, as one is on
     ///   which a guest is entered: by what installs signal handlers' stacks, or sets up exceptions.
     pub unsafe fn resume(self) {
-        let mut older = head();
-        let mut next = self.oldest;
-        while !next.is_null() {
-            // SAFETY: activations on the stack of the fiber, which is alive.
-            let activation = unsafe { &*next };
-            next = activation.previous_ptr();
-            activation.link_to(older);
-            // SAFETY: oldest first, so that this is the innermost of its store
-            // among those that are back.
-            unsafe { activation.swap_words() };
-            older = activation;
-        }
-        set_head(older);
+        replace_head(|innermost, head| {
+            let mut older = innermost;
+            let mut next = self.oldest;
+            while !next.is_null() {
+                // SAFETY: activations on the stack of the fiber, which is alive.
+                let activation = unsafe { &*next };
+                next = activation.previous_ptr();
+                activation.link(older, head);
+                // SAFETY: oldest first, so that this is the innermost of its store
+                // among those that are back.
+                unsafe { activation.swap_words() };
+                older = activation;
+            }
+            older
+        });
     }
 
     /// Whether the fiber was in no guest.

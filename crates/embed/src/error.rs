@@ -2,8 +2,6 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
-use alloc::sync::Arc;
-use alloc::vec::Vec;
 use core::fmt;
 
 use trapline_activation::{Trap, TrapReason, WasmFault};
@@ -12,7 +10,7 @@ use trapline_code_registry::TrapKind;
 
 use crate::backtrace::WasmBacktrace;
 use crate::linear_memory::MemoryError;
-use crate::module::Module;
+use crate::module::ModuleList;
 use crate::platform::PlatformError;
 use crate::sync::OnceBox;
 use crate::types::{FuncType, MemoryType, TypeIndex, ValType};
@@ -27,60 +25,29 @@ pub struct Error(Box<Inner>);
 enum Inner {
     Trap {
         trap: Trap,
-        modules: Arc<Vec<Module>>,
+        /// What the frames of the trap's backtrace are in; `None` if it has none.
+        modules: Option<ModuleList>,
         backtrace: OnceBox<WasmBacktrace>,
     },
     Usage(UsageError),
 }
 
+/// What a host function's error has of errors of guests among its causes.
+#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
+pub(crate) enum Carried {
+    /// No error of this crate's.
+    #[default]
+    Nothing,
+    /// One without a trap.
+    Usage,
+    /// A trap, whose backtrace is not to be captured again.
+    Trap,
+}
+
 impl Error {
     /// The error for a trap of a store that knew `modules`.
-    ///
-    /// An error of a nested guest that a host function passed on as it was
-    /// comes back as it was. If it is somewhere among the causes of the host
-    /// function's error, its backtrace is kept, with the modules that it needs.
-    #[cold]
-    pub(crate) fn from_trap(mut trap: Trap, mut modules: Arc<Vec<Module>>) -> Self {
-        if let TrapReason::User(error) = &trap.reason {
-            let outermost: &(dyn core::error::Error + 'static) = error.as_ref();
-            if outermost.is::<Self>() {
-                return Self::passed_on(trap, modules);
-            }
-            if let Some((backtrace, its_modules)) = error.chain().find_map(Self::captured) {
-                trap.backtrace = Some(backtrace);
-                modules = its_modules;
-            }
-        }
-        Self::new(trap, modules)
-    }
-
-    /// The error that is the reason for a trap, `trap` as it is if there is none.
-    fn passed_on(trap: Trap, modules: Arc<Vec<Module>>) -> Self {
-        match trap {
-            Trap {
-                reason: TrapReason::User(error),
-                ..
-            } => match error.downcast::<Self>() {
-                Ok(nested) => nested,
-                Err(error) => Self::new(TrapReason::User(error).into(), modules),
-            },
-            trap => Self::new(trap, modules),
-        }
-    }
-
-    /// The backtrace that an error carries, and the modules that it needs.
-    fn captured(
-        cause: &(dyn core::error::Error + 'static),
-    ) -> Option<(RawBacktrace, Arc<Vec<Module>>)> {
-        match &*cause.downcast_ref::<Self>()?.0 {
-            Inner::Trap { trap, modules, .. } => {
-                Some((trap.backtrace.clone()?, Arc::clone(modules)))
-            }
-            Inner::Usage(_) => None,
-        }
-    }
-
-    fn new(trap: Trap, modules: Arc<Vec<Module>>) -> Self {
+    #[inline]
+    pub(crate) fn new(trap: Trap, modules: Option<ModuleList>) -> Self {
         Self(Box::new(Inner::Trap {
             trap,
             modules,
@@ -88,14 +55,53 @@ impl Error {
         }))
     }
 
-    /// Whether `error` is or was caused by an error of a guest, whose backtrace
-    /// is not to be captured again.
-    pub(crate) fn is_cause_of(error: &anyhow::Error) -> bool {
-        error.chain().any(|cause| {
-            cause
-                .downcast_ref::<Self>()
-                .is_some_and(|error| error.trap().is_some())
-        })
+    /// The same where the trap is a host function's error that carries an error of a
+    /// nested guest.
+    ///
+    /// One that the host function passed on as it was comes back as it was. If it is
+    /// somewhere among the causes of the host function's error, its backtrace is
+    /// kept, with the modules that it needs.
+    #[cold]
+    pub(crate) fn from_carrier(mut trap: Trap, mut modules: Option<ModuleList>) -> Self {
+        if let TrapReason::User(error) = trap.reason {
+            match error.downcast::<Self>() {
+                Ok(nested) => return nested,
+                Err(error) => trap.reason = TrapReason::User(error),
+            }
+        }
+        if let TrapReason::User(error) = &trap.reason
+            && let Some((backtrace, its_modules)) = error.chain().find_map(Self::captured)
+        {
+            trap.backtrace = Some(backtrace);
+            modules = its_modules;
+        }
+        Self::new(trap, modules)
+    }
+
+    /// The backtrace that an error carries, and the modules that it needs.
+    fn captured(
+        cause: &(dyn core::error::Error + 'static),
+    ) -> Option<(RawBacktrace, Option<ModuleList>)> {
+        match &*cause.downcast_ref::<Self>()?.0 {
+            Inner::Trap { trap, modules, .. } => Some((trap.backtrace.clone()?, modules.clone())),
+            Inner::Usage(_) => None,
+        }
+    }
+
+    /// What `error` carries.
+    pub(crate) fn carried_by(error: &anyhow::Error) -> Carried {
+        let mut found = Carried::Nothing;
+        let mut next: Option<&(dyn core::error::Error + 'static)> = Some(error.as_ref());
+        while let Some(cause) = next {
+            if let Some(error) = cause.downcast_ref::<Self>() {
+                if error.trap().is_some() {
+                    return Carried::Trap;
+                }
+                found = Carried::Usage;
+            }
+            next = cause.source();
+        }
+        found
     }
 
     /// The trap; `None` for a mistake of the host's.
@@ -181,7 +187,10 @@ impl Error {
                 trap,
                 modules,
                 backtrace,
-            } => backtrace.get_or_init(|| WasmBacktrace::of_trap(trap, modules)),
+            } => match modules {
+                Some(modules) => backtrace.get_or_init(|| WasmBacktrace::of_trap(trap, modules)),
+                None => WasmBacktrace::EMPTY,
+            },
             Inner::Usage(_) => WasmBacktrace::EMPTY,
         }
     }

@@ -169,11 +169,9 @@ impl HostFuncContext {
     /// The host's reason to leave the guest, ready to be recorded.
     #[cold]
     fn failed(&self, reason: TrapReason) -> TrapReason {
-        if let TrapReason::User(error) = &reason
-            && Error::is_cause_of(error)
-        {
+        if let TrapReason::User(error) = &reason {
             // SAFETY: the store is alive while its guests run.
-            unsafe { self.store.as_ref() }.keep_backtrace();
+            unsafe { self.store.as_ref() }.carries(Error::carried_by(error));
         }
         reason
     }

@@ -28,13 +28,14 @@ use trapline_wasmtime::vm::{
 use crate::append_list::AppendList;
 use crate::definition::Owner;
 use crate::engine::Engine;
-use crate::error::{Error, UsageError};
+use crate::error::{Carried, Error, UsageError};
 use crate::fault;
 use crate::global::GlobalObject;
 use crate::host_func::{HostFunc, HostFuncContext};
 use crate::instance::InstanceBox;
 use crate::memory::MemoryObject;
 use crate::module::{Module, ModuleList};
+use crate::platform::PlatformError;
 use crate::shared_memory::SharedMemory;
 use crate::store::{Landing, MemoryRelocation};
 use crate::table::TableObject;
@@ -65,14 +66,13 @@ pub(crate) struct StoreCore {
     id: StoreId,
     engine: Engine,
 
-    /// How many entries into guests of this store are on the stack.
-    entries: Cell<usize>,
     max_wasm_stack: Cell<usize>,
     landing: Cell<Landing>,
     relocation: Cell<MemoryRelocation>,
     backtrace_limit: Cell<usize>,
-    /// Set while an error is recorded that has a backtrace already.
-    keep_backtrace: Cell<bool>,
+    /// What the error carries that a host function has failed with: from before it is
+    /// recorded until the guest has been left for it.
+    carried: Cell<Carried>,
     uses_hardware_traps: Cell<bool>,
     fault_hook: UnsafeCell<Option<FaultHook>>,
 
@@ -100,12 +100,11 @@ impl StoreCore {
             context: UnsafeCell::new(new_context()),
             id: StoreId::new(),
             engine: engine.clone(),
-            entries: Cell::new(0),
             max_wasm_stack: Cell::new(DEFAULT_MAX_WASM_STACK),
             landing: Cell::new(Landing::default()),
             relocation: Cell::new(MemoryRelocation::default()),
             backtrace_limit: Cell::new(usize::MAX),
-            keep_backtrace: Cell::new(false),
+            carried: Cell::default(),
             uses_hardware_traps: Cell::new(false),
             fault_hook: UnsafeCell::new(None),
             modules: RefCell::default(),
@@ -210,9 +209,9 @@ impl StoreCore {
         drop(old);
     }
 
-    /// Tells the store that an error with a backtrace is about to be recorded.
-    pub(crate) fn keep_backtrace(&self) {
-        self.keep_backtrace.set(true);
+    /// Tells the store what the error carries that is about to be recorded.
+    pub(crate) fn carries(&self, carried: Carried) {
+        self.carried.set(carried);
     }
 
     /// Makes a module known, whose instances are to run in this store.
@@ -277,9 +276,14 @@ impl StoreCore {
 
     /// The error for a trap in this store.
     #[cold]
+    #[inline(never)]
     fn error(&self, trap: Trap) -> Error {
-        self.keep_backtrace.set(false);
-        Error::from_trap(trap, self.modules())
+        // Nobody asks for the modules of no frames.
+        let modules = trap.backtrace.is_some().then(|| self.modules());
+        match self.carried.take() {
+            Carried::Nothing => Error::new(trap, modules),
+            Carried::Usage | Carried::Trap => Error::from_carrier(trap, modules),
+        }
     }
 
     /// Calls a function of this store.
@@ -313,7 +317,10 @@ impl StoreCore {
     /// * `code` is that of a function of this store with the array calling
     ///   convention, `callee` its context.
     /// * `slots` and `len` are as for [`call`](Self::call).
-    #[inline]
+    //
+    // Always, so that a typed call is the call of a trampoline and what little is around
+    // it: a call of its own would be a tenth of the whole. All that is long is apart.
+    #[inline(always)]
     pub(crate) unsafe fn enter(
         &self,
         code: VmPtr<VMArrayCallFunction>,
@@ -326,30 +333,81 @@ impl StoreCore {
         let code = unsafe {
             mem::transmute::<NonNull<VMArrayCallFunction>, VMArrayCallNative>(code.get())
         };
-        // Within an entry this has been done, on this thread.
-        if self.uses_hardware_traps.get() && self.entries.get() == 0 {
-            self.engine
-                .platform()
-                .prepare_thread()
-                .map_err(UsageError::HardwareTraps)?;
+        // A guest of this store that is on the stack has had this done for it.
+        if self.is_outside() {
+            if self.uses_hardware_traps.get() {
+                self.prepare_thread()?;
+            }
+            self.limit_stack();
         }
-        let _entry = Entry::new(self);
-        let outcome = match self.landing.get() {
-            Landing::Pad => catch_traps_with_landing_pad(self, |caller| {
-                // SAFETY: by this function's duties; the entry trampoline has
-                // a landing pad, and a host function returns by itself.
-                unsafe { code(callee, caller, slots, len) }.then_some(())
-            }),
-            Landing::SavedContext => catch_traps(self, |caller| {
-                // SAFETY: by this function's duties.
-                if !unsafe { code(callee, caller, slots, len) } {
-                    // A host function called as it is: compiled code would
-                    // have raised what it recorded.
-                    // SAFETY: nothing in this closure has a destructor.
-                    unsafe { raise_preexisting_trap() }
-                }
-            }),
-        };
+        match self.landing.get() {
+            Landing::Pad => {
+                let outcome = catch_traps_with_landing_pad(self, |caller| {
+                    // SAFETY: by this function's duties; the entry trampoline has
+                    // a landing pad, and a host function returns by itself.
+                    unsafe { code(callee, caller, slots, len) }.then_some(())
+                });
+                outcome.map_err(|trap| self.error(trap))
+            }
+            // SAFETY: by this function's duties.
+            Landing::SavedContext => unsafe {
+                self.enter_with_saved_context(code, callee, slots, len)
+            },
+        }
+    }
+
+    /// Whether no guest of this store is on the stack (or suspended, with its words):
+    /// entry trampolines write their frame pointer, and nobody but `catch_traps` clears it.
+    #[inline]
+    fn is_outside(&self) -> bool {
+        // SAFETY: compiled code writes the word, and none of this store is running.
+        unsafe { *(*self.context.get()).last_wasm_entry_fp.get() == 0 }
+    }
+
+    #[inline]
+    fn prepare_thread(&self) -> Result<(), Error> {
+        #[cold]
+        fn failed(error: PlatformError) -> Error {
+            UsageError::HardwareTraps(error).into()
+        }
+        self.engine.platform().prepare_thread().map_err(failed)
+    }
+
+    /// Sets the limit of the guest's stack, below here. Entries within keep to it: a
+    /// recursion of host and guest is bounded like one of the guest alone.
+    #[inline]
+    fn limit_stack(&self) {
+        let here = 0_u8;
+        let sp = (&raw const here).addr();
+        let limit = sp.saturating_sub(self.max_wasm_stack.get());
+        // SAFETY: no guest of the store is running that could read it, and
+        // nobody holds a reference to the context.
+        unsafe { (*self.context.get()).stack_limit.get().write(limit) };
+    }
+
+    /// [`enter`](Self::enter) where the guest is left for a saved context; apart, so that
+    /// the other one's frame does not have room for it.
+    ///
+    /// # Safety
+    ///
+    /// * As for [`enter`](Self::enter).
+    #[inline(never)]
+    unsafe fn enter_with_saved_context(
+        &self,
+        code: VMArrayCallNative,
+        callee: NonNull<VMOpaqueContext>,
+        slots: *mut ValRaw,
+        len: usize,
+    ) -> Result<(), Error> {
+        let outcome = catch_traps(self, |caller| {
+            // SAFETY: by this function's duties.
+            if !unsafe { code(callee, caller, slots, len) } {
+                // A host function called as it is: compiled code would
+                // have raised what it recorded.
+                // SAFETY: nothing in this closure has a destructor.
+                unsafe { raise_preexisting_trap() }
+            }
+        });
         outcome.map_err(|trap| self.error(trap))
     }
 }
@@ -361,35 +419,6 @@ impl fmt::Debug for StoreCore {
             .field("instances", &self.instances)
             .field("memories", &self.memories)
             .finish_non_exhaustive()
-    }
-}
-
-/// One entry on the stack. The first one sets the limit of the guest's stack,
-/// and those within keep to it: a recursion of host and guest is bounded like
-/// one of the guest alone.
-struct Entry<'a>(&'a StoreCore);
-
-impl<'a> Entry<'a> {
-    #[inline]
-    fn new(store: &'a StoreCore) -> Self {
-        let entries = store.entries.get();
-        if entries == 0 {
-            let here = 0_u8;
-            let sp = (&raw const here).addr();
-            let limit = sp.saturating_sub(store.max_wasm_stack.get());
-            // SAFETY: no guest of the store is running that could read it, and
-            // nobody holds a reference to the context.
-            unsafe { (*store.context.get()).stack_limit.get().write(limit) };
-        }
-        store.entries.set(entries + 1);
-        Self(store)
-    }
-}
-
-impl Drop for Entry<'_> {
-    #[inline]
-    fn drop(&mut self) {
-        self.0.entries.set(self.0.entries.get() - 1);
     }
 }
 
@@ -422,10 +451,9 @@ unsafe impl Store for StoreCore {
     }
 
     fn backtrace_limit(&self) -> usize {
-        if self.keep_backtrace.take() {
-            0
-        } else {
-            self.backtrace_limit.get()
+        match self.carried.get() {
+            Carried::Trap => 0,
+            Carried::Nothing | Carried::Usage => self.backtrace_limit.get(),
         }
     }
 }
