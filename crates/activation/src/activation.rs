@@ -337,25 +337,16 @@ impl Activation {
     /// # Panics
     ///
     /// If something is recorded already: the earlier reason must not be lost.
+    #[inline]
     pub(crate) fn record(&self, unwind: Unwind) {
         // SAFETY: nobody holds a reference into the slot beyond a method, this one
         // included: no code of others (the `Debug` of an error, say) runs while the
         // slot is looked at.
-        let earlier = unsafe { &*self.unwind.get() }
-            .as_ref()
-            .map(|unwind| match unwind {
-                Unwind::Panic(_) => "a host panic",
-                Unwind::Trap(trap) => trap
-                    .kind()
-                    .map_or("an error of a host function", TrapKind::message),
-            });
-        if let Some(earlier) = earlier {
-            panic!(
-                "a reason to leave the guest is recorded already, and was not raised: {earlier}"
-            );
+        if let Some(earlier) = unsafe { &*self.unwind.get() } {
+            recorded_already(earlier);
         }
-        // SAFETY: as above.
-        unsafe { *self.unwind.get() = Some(unwind) };
+        // SAFETY: as above; there is nothing in the slot that would have to be dropped.
+        unsafe { self.unwind.get().write(Some(unwind)) };
     }
 
     /// Takes what was recorded.
@@ -397,6 +388,17 @@ impl Activation {
         // landing pad expects just these registers.
         unsafe { landing.with_payload(0, 0).jump() }
     }
+}
+
+#[cold]
+fn recorded_already(earlier: &Unwind) -> ! {
+    let earlier = match earlier {
+        Unwind::Panic(_) => "a host panic",
+        Unwind::Trap(trap) => trap
+            .kind()
+            .map_or("an error of a host function", TrapKind::message),
+    };
+    panic!("a reason to leave the guest is recorded already, and was not raised: {earlier}");
 }
 
 impl fmt::Debug for Activation {

@@ -29,15 +29,14 @@ pub fn record_unwind(reason: UnwindReason) {
     let Some(activation) = (unsafe { head().as_ref() }) else {
         recorded_outside(&reason);
     };
-    let unwind = match reason {
-        UnwindReason::Panic(payload) => Unwind::Panic(payload),
-        UnwindReason::Trap(TrapReason::User(error)) => Unwind::Trap(host_error(activation, error)),
+    match reason {
+        UnwindReason::Panic(payload) => activation.record(Unwind::Panic(payload)),
+        UnwindReason::Trap(TrapReason::User(error)) => record_host_error(activation, error),
         UnwindReason::Trap(reason) => {
             // SAFETY: the innermost one; compiled code called out of the guest.
-            Unwind::Trap(unsafe { captured(activation, Trap::new(reason)) })
+            unsafe { record_captured(activation, Trap::new(reason)) };
         }
-    };
-    activation.record(unwind);
+    }
 }
 
 /// Without the reason's `Debug` (and anyhow's), code that an image would have for nothing else.
@@ -54,17 +53,20 @@ fn outside(what: &dyn core::fmt::Display) -> ! {
     panic!("a reason to leave a guest was recorded outside of any catch_traps: {what}");
 }
 
-/// The trap of a guest whose host function failed.
-fn host_error(activation: &Activation, error: anyhow::Error) -> Trap {
+/// Records that a host function failed.
+fn record_host_error(activation: &Activation, error: anyhow::Error) {
     let mut cause: &(dyn Error + 'static) = error.as_ref();
     if cause.is::<Trap>() {
-        return match error.downcast::<Trap>() {
-            Ok(trap) if trap.backtrace.is_some() => trap,
-            // One that the host function made itself.
-            // SAFETY: the innermost one; compiled code called out of the guest.
-            Ok(trap) => unsafe { captured(activation, trap) },
+        let trap = match error.downcast::<Trap>() {
+            Ok(trap) => trap,
             Err(error) => Trap::new(TrapReason::User(error)),
         };
+        if trap.backtrace.is_some() {
+            return activation.record(Unwind::Trap(trap));
+        }
+        // One that the host function made itself.
+        // SAFETY: the innermost one; compiled code called out of the guest.
+        return unsafe { record_captured(activation, trap) };
     }
     // (`anyhow::Chain` can be walked from both ends, which takes its time.)
     while let Some(earlier) = cause.source() {
@@ -73,26 +75,33 @@ fn host_error(activation: &Activation, error: anyhow::Error) -> Trap {
         {
             let mut trap = Trap::new(TrapReason::User(error));
             trap.backtrace = Some(backtrace);
-            return trap;
+            return activation.record(Unwind::Trap(trap));
         }
         cause = earlier;
     }
     // SAFETY: the innermost one; compiled code called out of the guest.
-    unsafe { captured(activation, Trap::new(TrapReason::User(error))) }
+    unsafe { record_captured(activation, Trap::new(TrapReason::User(error))) }
 }
 
-/// Adds backtrace and core dump.
+/// Records a trap with backtrace and core dump.
 ///
 /// # Safety
 ///
 /// * As for [`capture_for_trap`].
-unsafe fn captured(activation: &Activation, mut trap: Trap) -> Trap {
+//
+// In line, with what makes the trap: moved around, it would be copied several times.
+#[inline(always)]
+unsafe fn record_captured(activation: &Activation, trap: Trap) {
     // SAFETY: the caller's duty.
-    trap.backtrace = unsafe { capture_for_trap(activation) };
-    trap.coredump = activation
+    let backtrace = unsafe { capture_for_trap(activation) };
+    let coredump = activation
         .store()
-        .coredump(&trap.reason, trap.backtrace.as_ref());
-    trap
+        .coredump(&trap.reason, backtrace.as_ref());
+    activation.record(Unwind::Trap(Trap {
+        backtrace,
+        coredump,
+        ..trap
+    }));
 }
 
 /// Leaves the guest for the innermost [`catch_traps`](crate::catch_traps), with
@@ -160,8 +169,7 @@ pub(crate) extern "C" fn leave_after_hardware_trap(activation: usize) -> ! {
     });
     trap.wasm_fault = hardware.wasm_fault;
     // SAFETY: the innermost activation, with the trapping frame.
-    let trap = unsafe { captured(activation, trap) };
-    activation.record(Unwind::Trap(trap));
+    unsafe { record_captured(activation, trap) };
     // SAFETY: between the guest and this frame there is nothing, and this frame
     // has given away what it owned.
     unsafe { activation.land() }

@@ -48,11 +48,16 @@ impl Error {
     /// The error for a trap of a store that knew `modules`.
     #[inline]
     pub(crate) fn new(trap: Trap, modules: Option<ModuleList>) -> Self {
-        Self(Box::new(Inner::Trap {
-            trap,
-            modules,
-            backtrace: OnceBox::new(),
-        }))
+        // Written in place: `Box::new` would copy it through the stack.
+        let inner = Box::new_uninit();
+        Self(Box::write(
+            inner,
+            Inner::Trap {
+                trap,
+                modules,
+                backtrace: OnceBox::new(),
+            },
+        ))
     }
 
     /// The same where the trap is a host function's error that carries an error of a
