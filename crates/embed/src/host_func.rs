@@ -166,14 +166,14 @@ impl HostFuncContext {
         unsafe { &*closure.cast::<F>() }
     }
 
-    /// The host's reason to leave the guest, ready to be recorded.
+    /// Tells the store of the host's reason to leave the guest, which is about to be
+    /// recorded.
     #[cold]
-    fn failed(&self, reason: TrapReason) -> TrapReason {
-        if let TrapReason::User(error) = &reason {
+    fn announce(&self, reason: &TrapReason) {
+        if let TrapReason::User(error) = reason {
             // SAFETY: the store is alive while its guests run.
             unsafe { self.store.as_ref() }.carries(Error::carried_by(error));
         }
-        reason
     }
 }
 
@@ -215,7 +215,7 @@ where
         };
         let results = results
             .into_result()
-            .map_err(|reason| context.failed(reason))?;
+            .inspect_err(|reason| context.announce(reason))?;
         // SAFETY: the store is alive while its guests run.
         let id = unsafe { context.store.as_ref() }.id();
         // SAFETY: there is room for the results, by our duties.
@@ -263,7 +263,8 @@ where
         // until the closure returns.
         let caller = unsafe { Caller::new(context.store, caller) };
         func(caller, &params, &mut results)
-            .map_err(|error| context.failed(TrapReason::User(error)))?;
+            .map_err(TrapReason::User)
+            .inspect_err(|reason| context.announce(reason))?;
         for ((ty, slot), result) in ty.results().iter().zip(slots).zip(results) {
             *slot = result
                 .to_slot(core.engine(), core.id(), *ty)

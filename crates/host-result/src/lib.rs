@@ -67,6 +67,25 @@ pub trait HostResult {
     /// code's frames, the `extern "C"` function that called this aborts the
     /// process.
     fn maybe_catch_unwind(f: impl FnOnce() -> Self) -> (Self::Abi, Option<UnwindReason>);
+
+    /// The same, with the reason recorded in the innermost activation
+    /// ([`record_unwind`]).
+    ///
+    /// # Panics
+    ///
+    /// If there is something to record, but no activation, or something recorded
+    /// already.
+    #[inline]
+    fn run_and_record(f: impl FnOnce() -> Self) -> Self::Abi
+    where
+        Self: Sized,
+    {
+        let (abi, unwind) = Self::maybe_catch_unwind(f);
+        if let Some(reason) = unwind {
+            record(reason);
+        }
+        abi
+    }
 }
 
 /// Host results with a value that tells compiled code of a failure.
@@ -104,11 +123,7 @@ pub unsafe trait HostResultHasUnwindSentinel {
 /// already.
 #[inline]
 pub fn catch_unwind_and_record_trap<R: HostResult>(f: impl FnOnce() -> R) -> R::Abi {
-    let (abi, unwind) = R::maybe_catch_unwind(f);
-    if let Some(reason) = unwind {
-        record(reason);
-    }
-    abi
+    R::run_and_record(f)
 }
 
 #[cold]
@@ -153,6 +168,23 @@ where
             Ok(Err(reason)) => (Self::SENTINEL, Some(UnwindReason::Trap(reason))),
             Err(payload) => (Self::SENTINEL, Some(UnwindReason::Panic(payload))),
         }
+    }
+
+    // An error is recorded where it is caught sight of, not carried out first: there is
+    // nothing to catch in what records it, whose own panic says that the embedder is wrong.
+    #[inline]
+    fn run_and_record(f: impl FnOnce() -> Self) -> Self::Abi {
+        let caught = panic::catch(|| match f().into_abi() {
+            Ok(abi) => abi,
+            Err(reason) => {
+                record(UnwindReason::Trap(reason));
+                Self::SENTINEL
+            }
+        });
+        caught.unwrap_or_else(|payload| {
+            record(UnwindReason::Panic(payload));
+            Self::SENTINEL
+        })
     }
 }
 
