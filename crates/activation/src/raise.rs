@@ -7,7 +7,7 @@ use trapline_code_registry::TrapKind;
 
 use crate::activation::{Activation, Unwind, head};
 use crate::capture::capture_for_trap;
-use crate::{Trap, TrapReason, UnwindReason};
+use crate::{Trap, TrapReason, UnwindReason, panic};
 
 /// Records, in the innermost activation, why its guest is to be left, and
 /// captures what the guest's store wants of it: backtrace and core dump.
@@ -23,11 +23,12 @@ use crate::{Trap, TrapReason, UnwindReason};
 ///
 /// # Panics
 ///
-/// If there is no activation on this CPU, or if one reason is recorded already.
+/// If there is no activation on this CPU, or if one reason is recorded already. A host
+/// panic that there is no activation for goes on from here.
 pub fn record_unwind(reason: UnwindReason) {
     // SAFETY: the innermost activation lives further out than this call.
     let Some(activation) = (unsafe { head().as_ref() }) else {
-        recorded_outside(&reason);
+        recorded_outside(reason);
     };
     match reason {
         UnwindReason::Panic(payload) => activation.record(Unwind::Panic(payload)),
@@ -41,11 +42,11 @@ pub fn record_unwind(reason: UnwindReason) {
 
 /// Without the reason's `Debug` (and anyhow's), code that an image would have for nothing else.
 #[cold]
-fn recorded_outside(reason: &UnwindReason) -> ! {
+fn recorded_outside(reason: UnwindReason) -> ! {
     match reason {
-        UnwindReason::Trap(TrapReason::User(error)) => outside(&&**error),
-        UnwindReason::Trap(reason) => outside(reason),
-        UnwindReason::Panic(_) => outside(&"a host panic"),
+        UnwindReason::Trap(TrapReason::User(error)) => outside(&&*error),
+        UnwindReason::Trap(reason) => outside(&reason),
+        UnwindReason::Panic(payload) => panic::resume(payload),
     }
 }
 
