@@ -31,11 +31,21 @@ pub fn capture_backtrace<S: Store>(store: &S) -> RawBacktrace {
 /// beyond them is read.
 #[must_use]
 pub fn capture_backtrace_limited<S: Store>(store: &S, limit: usize) -> RawBacktrace {
+    capture_backtrace_inline(store, limit)
+}
+
+/// The same with an inline depth of one's own: up to `INLINE` frames are captured without
+/// allocating.
+#[must_use]
+pub fn capture_backtrace_inline<const INLINE: usize>(
+    store: &impl Store,
+    limit: usize,
+) -> RawBacktrace<INLINE> {
     let here = 0_u8;
     // SAFETY: `head` is this CPU's chain; a guest of the store that was left
     // for a host call stands where its words say, by the duties of `Store`.
     unsafe {
-        RawBacktrace::capture(
+        RawBacktrace::capture_inline(
             Runs::of_store(head(), store.vm_store_context(), None, address_of(&here)),
             limit,
         )
@@ -47,7 +57,7 @@ pub fn capture_backtrace_limited<S: Store>(store: &S, limit: usize) -> RawBacktr
 /// nothing is allocated.
 pub fn visit_frames<S: Store>(store: &S, visit: impl FnMut(Frame) -> ControlFlow<()>) -> WalkEnd {
     let here = 0_u8;
-    // SAFETY: as in `capture_backtrace_limited`.
+    // SAFETY: as in `capture_backtrace_inline`.
     unsafe {
         walk(
             Runs::of_store(head(), store.vm_store_context(), None, address_of(&here)),
@@ -112,6 +122,7 @@ pub(crate) unsafe fn capture_for_trap(activation: &Activation) -> Option<RawBack
 ///
 /// The store's words describe its innermost activation. What they were for the
 /// next older one, that innermost one has saved on entry; and so on.
+#[derive(Clone)]
 struct Runs {
     next: *const Activation,
     store_context: NonNull<VMStoreContext>,

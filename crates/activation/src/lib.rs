@@ -111,7 +111,10 @@ mod trap;
 mod vm;
 
 pub use activation::{ACTIVATION, Activation, ActivationHead, for_each_activation};
-pub use capture::{capture_backtrace, capture_backtrace_limited, visit_frames, visit_frames_from};
+pub use capture::{
+    capture_backtrace, capture_backtrace_inline, capture_backtrace_limited, visit_frames,
+    visit_frames_from,
+};
 pub use catch::{catch_traps, catch_traps_with_landing_pad};
 pub use handler::{Outcome, handle_wasm_exception, handle_wasm_exception_with_fp};
 pub use raise::{raise_preexisting_trap, raise_trap, record_trap, record_unwind};

@@ -71,7 +71,8 @@ pub enum BrokenFrame {
     NotRising,
     /// It lacks the alignment that the ABI gives to frame pointers.
     Misaligned,
-    /// The paging hardware would not take it as an address.
+    /// The paging hardware would not take it as an address, or there are such addresses
+    /// between the first frame pointer of the run and its entry frame.
     NotCanonical,
     /// Its frame record is not inside of the run's stack range.
     OutsideStack,
@@ -85,7 +86,7 @@ impl fmt::Display for BrokenFrame {
         f.write_str(match self {
             Self::NotRising => "frame pointer is not above its callee's",
             Self::Misaligned => "frame pointer is misaligned",
-            Self::NotCanonical => "frame pointer is not a canonical address",
+            Self::NotCanonical => "frame pointer is not in a range of canonical addresses",
             Self::OutsideStack => "frame record is outside of the stack",
             Self::BeyondEntry => "frame pointer is beyond the entry frame",
         })
@@ -94,14 +95,38 @@ impl fmt::Display for BrokenFrame {
 
 impl core::error::Error for BrokenFrame {}
 
+/// Whether there are addresses that are not canonical, between two ranges of those
+/// that are: on s390x there are none.
+const HAS_HOLE: bool = !is_canonical(VirtualAddress::new(1 << (usize::BITS - 2)));
+
 /// Goes over the frames of one [`Run`], innermost first.
+///
+/// What there is to know of the run's addresses is found out once, when the cursor is
+/// made. A frame then costs the two words of its record and three comparisons that the
+/// next one need not wait for.
 #[derive(Debug)]
 pub struct Cursor<'m, M: ReadStack = LiveStack> {
     memory: &'m M,
     next: Frame,
+    /// The lowest frame pointer that may come next: above the one before it, or in the
+    /// stack range.
+    lowest: usize,
+    /// One more than the highest frame pointer whose record is inside of the stack range
+    /// and below the entry frame. 0, so that there is none, where something between the
+    /// run's first frame pointer and that one is no canonical address.
+    above_highest: usize,
     entry_fp: VirtualAddress,
     stack: Range<VirtualAddress>,
-    broken: Option<(VirtualAddress, BrokenFrame)>,
+}
+
+impl<M: ReadStack> Clone for Cursor<'_, M> {
+    #[inline]
+    fn clone(&self) -> Self {
+        Self {
+            stack: self.stack.clone(),
+            ..*self
+        }
+    }
 }
 
 impl Cursor<'static> {
@@ -109,7 +134,7 @@ impl Cursor<'static> {
     ///
     /// # Safety
     ///
-    /// While the cursor is used:
+    /// While the cursor is used, or a clone of it:
     ///
     /// * if `run.fp` lies in `run.stack`, everything from `run.fp` to
     ///   `run.entry_fp` or the end of `run.stack`, whichever is lower, may be
@@ -137,22 +162,51 @@ impl<'m, M: ReadStack> Cursor<'m, M> {
                 pc: run.pc,
                 fp: run.fp,
             },
+            lowest: run.stack.start.get(),
+            above_highest: above_highest(&run),
             entry_fp: run.entry_fp,
             stack: run.stack,
-            broken: None,
         }
+    }
+
+    /// A cursor over no frames.
+    #[inline]
+    pub(crate) fn at_end(memory: &'m M) -> Self {
+        let nowhere = VirtualAddress::NULL;
+        Self {
+            memory,
+            next: Frame {
+                pc: nowhere,
+                fp: nowhere,
+            },
+            lowest: 0,
+            above_highest: 0,
+            entry_fp: nowhere,
+            stack: nowhere..nowhere,
+        }
+    }
+
+    /// What the stack is read through.
+    #[inline]
+    pub(crate) fn memory(&self) -> &'m M {
+        self.memory
+    }
+
+    /// Bytes from the next frame pointer to the end of the run; `None` if there is no
+    /// next frame.
+    pub(crate) fn bytes_left(&self) -> Option<usize> {
+        let frame = self.peek_frame()?;
+        self.entry_fp.min(self.stack.end).offset_from(frame.fp)
     }
 
     /// What [`next_frame`](Self::next_frame) will give, without reading
     /// anything.
     #[inline]
-    pub fn peek_frame(&mut self) -> Option<Frame> {
-        let frame = self.next;
-        if frame.fp == self.entry_fp || self.broken.is_some() {
-            return None;
-        }
-        self.broken = self.check(frame.fp).map(|why| (frame.fp, why));
-        self.broken.is_none().then_some(frame)
+    #[must_use]
+    pub fn peek_frame(&self) -> Option<Frame> {
+        let fp = self.next.fp;
+        let good = self.lowest <= fp.get() && fp.get() < self.above_highest && is_fp_aligned(fp);
+        good.then_some(self.next)
     }
 
     /// The next frame out; `None` at the end of the run, be it at the entry
@@ -160,8 +214,10 @@ impl<'m, M: ReadStack> Cursor<'m, M> {
     #[inline]
     pub fn next_frame(&mut self) -> Option<Frame> {
         let frame = self.peek_frame()?;
-        // SAFETY: `check` found the record inside of the stack range and below
-        // the entry frame; the rest is the duty of who made the cursor.
+        // SAFETY: the frame pointer is aligned, not below the stack range, and both words
+        // of its record are below the end of it and below the entry frame. It is not below
+        // the run's first one: that was the first to come here, and they rise. The rest
+        // is the duty of who made the cursor.
         let (older_fp, older_pc) = unsafe {
             (
                 self.memory
@@ -170,46 +226,78 @@ impl<'m, M: ReadStack> Cursor<'m, M> {
                     .read(offset(frame.fp, NEXT_OLDER_PC_FROM_FP_OFFSET)),
             )
         };
+        // The frame itself is good, so it is reported, whatever it leads to.
+        self.lowest = frame.fp.get().wrapping_add(1);
         self.next = Frame {
             pc: return_address(older_pc),
             fp: VirtualAddress::new(older_fp),
         };
-        // Looked at now, while the frame it came from is at hand: the frame
-        // itself is good, so it is reported, and the walk ends after it.
-        if older_fp <= frame.fp.get() {
-            self.broken = Some((self.next.fp, BrokenFrame::NotRising));
-        }
         Some(frame)
     }
 
-    /// The frame pointer at which the run broke off, and why; `None` if it did
-    /// not, as far as it was walked.
+    /// If the next frame pointer cannot be trusted, so that the run breaks off there:
+    /// that frame pointer, and what is wrong with it. `None` where there is a next
+    /// frame, and at the entry trampoline.
     #[inline]
     #[must_use]
     pub fn broken(&self) -> Option<(VirtualAddress, BrokenFrame)> {
-        self.broken
+        let fp = self.next.fp;
+        if self.peek_frame().is_some() || fp == self.entry_fp {
+            return None;
+        }
+        let after_another = self.lowest != self.stack.start.get();
+        Some((
+            fp,
+            what_is_wrong(fp, after_another, self.lowest, self.entry_fp, &self.stack),
+        ))
     }
+}
 
-    #[inline]
-    fn check(&self, fp: VirtualAddress) -> Option<BrokenFrame> {
-        if !is_fp_aligned(fp) {
-            return Some(BrokenFrame::Misaligned);
-        }
-        let Some(end) = fp.checked_add(FRAME_RECORD_BYTES) else {
-            return Some(BrokenFrame::OutsideStack);
-        };
-        // The whole record: a misaligned entry frame pointer may lie inside.
-        if end > self.entry_fp {
-            return Some(BrokenFrame::BeyondEntry);
-        }
-        if fp < self.stack.start || end > self.stack.end {
-            return Some(BrokenFrame::OutsideStack);
-        }
-        if !is_canonical(fp) {
-            return Some(BrokenFrame::NotCanonical);
-        }
-        None
+/// See the field of [`Cursor`].
+#[inline]
+fn above_highest(run: &Run) -> usize {
+    let end = run.entry_fp.min(run.stack.end).get();
+    let Some(highest) = end.checked_sub(FRAME_RECORD_BYTES) else {
+        return 0;
+    };
+    // Canonical addresses are one range, or two with a hole between them, the upper one
+    // of negative numbers. With both ends in the same, all between them are in it.
+    let canonical = is_canonical(run.fp) && is_canonical(VirtualAddress::new(highest));
+    let around_hole = HAS_HOLE && (run.fp.get() ^ highest).cast_signed() < 0;
+    if canonical && !around_hole {
+        highest + 1
+    } else {
+        0
     }
+}
+
+/// What is wrong with a frame pointer that did not pass. Takes values, so that the cursor of
+/// a loop need not be in memory.
+#[cold]
+fn what_is_wrong(
+    fp: VirtualAddress,
+    after_another: bool,
+    lowest: usize,
+    entry_fp: VirtualAddress,
+    stack: &Range<VirtualAddress>,
+) -> BrokenFrame {
+    if after_another && fp.get() < lowest {
+        return BrokenFrame::NotRising;
+    }
+    if !is_fp_aligned(fp) {
+        return BrokenFrame::Misaligned;
+    }
+    let Some(end) = fp.checked_add(FRAME_RECORD_BYTES) else {
+        return BrokenFrame::OutsideStack;
+    };
+    // The whole record: a misaligned entry frame pointer may lie inside.
+    if end > entry_fp {
+        return BrokenFrame::BeyondEntry;
+    }
+    if fp < stack.start || end > stack.end {
+        return BrokenFrame::OutsideStack;
+    }
+    BrokenFrame::NotCanonical
 }
 
 impl<M: ReadStack> Iterator for Cursor<'_, M> {
@@ -223,7 +311,7 @@ impl<M: ReadStack> Iterator for Cursor<'_, M> {
 
 impl<M: ReadStack> core::iter::FusedIterator for Cursor<'_, M> {}
 
-/// `check` has shown that the whole record is below the end of the range.
+/// The record is below the end of a range, so this does not wrap.
 #[inline]
 fn offset(fp: VirtualAddress, bytes: usize) -> VirtualAddress {
     VirtualAddress::new(fp.get().wrapping_add(bytes))

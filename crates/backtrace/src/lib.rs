@@ -26,7 +26,8 @@
 //! * [`Cursor`] goes over one run, frame by frame, innermost first.
 //! * [`walk`] goes over many runs and stops where the visitor says so or where
 //!   the limit is reached: nothing beyond that is read.
-//! * [`RawBacktrace`] (feature `alloc`) is a captured walk.
+//! * [`RawBacktrace`] (feature `alloc`) is a captured walk: nothing is allocated for a
+//!   few frames, one allocation is made for more.
 //!
 //! # What is trusted
 //!
@@ -93,7 +94,7 @@ mod walk;
 
 pub use cursor::{BrokenFrame, Cursor, LiveStack, ReadStack, Run};
 #[cfg(feature = "alloc")]
-pub use raw::{Frames, RawBacktrace};
+pub use raw::{Frames, INLINE_FRAMES, RawBacktrace};
 pub use walk::{WalkEnd, walk, walk_with};
 
 use trapline_arch::VirtualAddress;

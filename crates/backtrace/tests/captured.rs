@@ -3,7 +3,7 @@
 
 use proptest::prelude::*;
 use trapline_arch::{NEXT_OLDER_FP_FROM_FP_OFFSET, NEXT_OLDER_PC_FROM_FP_OFFSET, VirtualAddress};
-use trapline_backtrace::{BrokenFrame, Frame, RawBacktrace, Run, WalkEnd};
+use trapline_backtrace::{BrokenFrame, Frame, INLINE_FRAMES, RawBacktrace, Run, WalkEnd};
 
 /// Frame records, one after the other; the last one is the entry frame's.
 #[derive(Clone, Copy)]
@@ -112,10 +112,24 @@ fn a_backtrace_that_broke_off_keeps_what_was_found_and_says_so() {
 }
 
 #[test]
-fn clones_share_their_frames() {
-    let backtrace = Chain::new(4).capture(usize::MAX);
+fn clones_of_more_frames_than_are_inline_share_them() {
+    let backtrace = Chain::new(INLINE_FRAMES + 1).capture(usize::MAX);
     let clone = backtrace.clone();
     assert_eq!(backtrace.as_slice().as_ptr(), clone.as_slice().as_ptr());
+    assert_eq!(backtrace, clone);
+    drop(backtrace);
+    assert_eq!(clone.len(), INLINE_FRAMES + 1);
+}
+
+#[test]
+fn inline_frames_are_in_the_value_and_so_are_a_clones() {
+    let backtrace = Chain::new(INLINE_FRAMES).capture(usize::MAX);
+    let clone = backtrace.clone();
+    for backtrace in [&backtrace, &clone] {
+        let value = core::ptr::from_ref(backtrace).addr();
+        let frames = backtrace.as_slice().as_ptr().addr();
+        assert!((value..value + size_of::<RawBacktrace>()).contains(&frames));
+    }
     assert_eq!(backtrace, clone);
 }
 

@@ -300,7 +300,8 @@ proptest! {
                         fp < run.stack.start
                             || fp.checked_add(RECORD).is_none_or(|end| end > run.stack.end)
                     }
-                    BrokenFrame::NotCanonical => true,
+                    // The range is nowhere near such addresses.
+                    BrokenFrame::NotCanonical => false,
                     _ => false,
                 };
                 prop_assert!(really, "{:?}", why);
@@ -462,6 +463,86 @@ fn a_frame_pointer_that_no_paging_hardware_takes_is_not_followed() {
     assert_eq!(image.read_addresses(), []);
 }
 
+/// An image that lies at the other end of the address space, where kernels have theirs.
+struct Upper(Image);
+
+/// What is added to the addresses of an [`Image`].
+const UPPER: usize = 0usize.wrapping_sub(1 << 30);
+
+// SAFETY: as the image.
+unsafe impl ReadStack for Upper {
+    unsafe fn read(&self, address: VirtualAddress) -> usize {
+        // SAFETY: the caller's duty, for the address less what was added.
+        unsafe { self.0.read(at(address.get().wrapping_sub(UPPER))) }
+    }
+}
+
+/// The frames of a run of two, and why it broke off, with the run spoilt.
+fn in_upper_half(spoil: impl FnOnce(&mut Run)) -> (Vec<Frame>, WalkEnd) {
+    let mut words = vec![0; 3 * RECORD_WORDS];
+    words[..RECORD_WORDS].copy_from_slice(&record(UPPER + BASE + RECORD, 1));
+    words[RECORD_WORDS..2 * RECORD_WORDS].copy_from_slice(&record(UPPER + BASE + 2 * RECORD, 2));
+    let image = Upper(Image::new(words));
+    let mut run = Run {
+        pc: at(7),
+        fp: at(UPPER + BASE),
+        entry_fp: at(UPPER + BASE + 2 * RECORD),
+        stack: at(0)..at(UPPER + BASE + 3 * RECORD),
+    };
+    spoil(&mut run);
+    let mut frames = Vec::new();
+    // SAFETY: the image answers any read.
+    let end = unsafe {
+        walk_with(&image, [run], usize::MAX, |frame| {
+            frames.push(frame);
+            ControlFlow::Continue(())
+        })
+    };
+    assert_eq!(image.0.forbidden.get(), None);
+    (frames, end)
+}
+
+#[test]
+fn stacks_in_the_upper_half_of_the_address_space_are_walked() {
+    let (frames, end) = in_upper_half(|_| {});
+    let pcs: Vec<usize> = frames.iter().map(|frame| frame.pc.get()).collect();
+    assert_eq!(pcs, [7, 1]);
+    assert_eq!(end, WalkEnd::Complete);
+}
+
+#[test]
+fn a_run_across_addresses_that_are_not_canonical_has_no_frames() {
+    let start = at(BASE);
+    if is_canonical(at(1 << 62)) {
+        println!("nothing to see: the paging hardware of this machine takes every address");
+        return;
+    }
+    // Each end is canonical.
+    let (frames, end) = in_upper_half(|run| run.fp = start);
+    assert_eq!(frames, []);
+    let why = BrokenFrame::NotCanonical;
+    assert_eq!(end, WalkEnd::Broken { fp: start, why });
+}
+
+#[test]
+fn a_run_to_the_end_of_the_address_space_does_not_wrap() {
+    let top = usize::MAX & !(FP_ALIGN - 1);
+    for (entry_fp, stack_end) in [(usize::MAX, usize::MAX), (top, usize::MAX), (usize::MAX, 0)] {
+        let (frames, end) = in_upper_half(|run| {
+            run.fp = at(top);
+            run.entry_fp = at(entry_fp);
+            run.stack = at(0)..at(stack_end);
+        });
+        assert_eq!(frames, []);
+        let complete = top == entry_fp;
+        assert_eq!(end == WalkEnd::Complete, complete);
+        assert_eq!(
+            matches!(end, WalkEnd::Broken { fp, .. } if fp == at(top)),
+            !complete
+        );
+    }
+}
+
 #[test]
 fn a_chain_in_circles_ends() {
     let mut words = vec![0; 4 * RECORD_WORDS];
@@ -525,7 +606,7 @@ fn reasons_read_as_sentences() {
         (BrokenFrame::Misaligned, "frame pointer is misaligned"),
         (
             BrokenFrame::NotCanonical,
-            "frame pointer is not a canonical address",
+            "frame pointer is not in a range of canonical addresses",
         ),
         (
             BrokenFrame::OutsideStack,

@@ -58,7 +58,7 @@ pub use trapline_activation::{
     ACTIVATION, Activation, ActivationHead, ActivationMark, CoreDump, ExitFp, FaultVerdict,
     GuestFault, LandingPadWords, Outcome, SandboxEscape, Store, SuspendedActivations, Trap,
     TrapReason, UnwindReason, VMContext, VMStoreContext, VMStoreContextLayout, WasmFault,
-    capture_backtrace, capture_backtrace_limited, catch_traps, catch_traps_with_landing_pad,
+    capture_backtrace, capture_backtrace_inline, capture_backtrace_limited, catch_traps, catch_traps_with_landing_pad,
     for_each_activation, handle_wasm_exception, handle_wasm_exception_with_fp,
     raise_preexisting_trap, raise_trap, record_trap, record_unwind, suspend_activations,
     visit_frames, visit_frames_from,
@@ -68,7 +68,7 @@ pub use trapline_arch::{
     Resume, VirtualAddress, assert_fp_is_aligned, call_with_setjmp, get_next_older_pc_from_fp,
     is_canonical, longjmp,
 };
-pub use trapline_backtrace::{Cursor, Frame, RawBacktrace, Run, WalkEnd, walk};
+pub use trapline_backtrace::{Cursor, Frame, INLINE_FRAMES, RawBacktrace, Run, WalkEnd, walk};
 pub use trapline_code_registry::{
     CodeAddress, CodeObject, CodeRef, RegisterError, Registration, TrapKind, lookup_code,
     register_code,
