@@ -16,12 +16,12 @@ use wasmtime_environ::{
     StaticModuleIndex, VMOffsets,
 };
 
-use crate::address_map::AddressMap;
+use crate::address_map::{AddressMap, lookup_bytecode_offset};
 use crate::elf::{self, Section, Sections};
 use crate::error::{ArtifactError, ArtifactErrorKind as Kind, Place};
 use crate::metadata::{Lengths, Metadata};
 use crate::trap_kind_from_code;
-use crate::trap_table::TrapTable;
+use crate::trap_table::{TrapTable, lookup_trap_code};
 use crate::vm::Builtin;
 use crate::{Cpu, Isa, Settings};
 
@@ -451,6 +451,14 @@ impl Artifact {
         Some(self.describe(key, location))
     }
 
+    /// The index, imports included, of the function of the module that the byte at this text
+    /// offset belongs to; `None` if it is of no such function, but of a trampoline, say.
+    #[must_use]
+    pub fn func_index_at(&self, text_offset: usize) -> Option<FuncIndex> {
+        let text_offset = u32::try_from(text_offset).ok()?;
+        self.func_index(self.metadata.functions.at(text_offset)?.0)
+    }
+
     /// Where the code of a function of the module begins in the module, as a
     /// bytecode offset.
     #[must_use]
@@ -464,14 +472,14 @@ impl Artifact {
     #[inline]
     #[must_use]
     pub fn lookup_trap_code(&self, text_offset: usize) -> Option<TrapKind> {
-        trap_kind_from_code(self.trap_table().exact(text_offset)?)
+        lookup_trap_code(self.section(&self.sections.traps), text_offset)
     }
 
     /// The bytecode offset of the instruction that covers this text offset;
     /// `None` if no bytecode stands behind it.
     #[must_use]
     pub fn lookup_bytecode_offset(&self, text_offset: usize) -> Option<u32> {
-        self.address_map().covering(text_offset)?.1
+        lookup_bytecode_offset(self.section(&self.sections.address_map), text_offset)
     }
 
     fn trap_table(&self) -> TrapTable<'_> {
@@ -482,11 +490,15 @@ impl Artifact {
         AddressMap::new(self.section(&self.sections.address_map))
     }
 
-    fn describe(&self, key: FuncKey, location: FunctionLoc) -> Function<'_> {
-        let index = match key {
+    fn func_index(&self, key: FuncKey) -> Option<FuncIndex> {
+        match key {
             FuncKey::DefinedWasmFunction(_, function) => Some(self.module().func_index(function)),
             _ => None,
-        };
+        }
+    }
+
+    fn describe(&self, key: FuncKey, location: FunctionLoc) -> Function<'_> {
+        let index = self.func_index(key);
         Function {
             key,
             index,

@@ -21,14 +21,27 @@
 
 use core::marker::PhantomData;
 
-use crate::bytes::{Reader, u32_at};
+use crate::bytes::{Reader, WINDOW};
 
 /// Entries in a full block.
 const BLOCK: usize = 128;
 
+/// Entries of at most two bytes that a [window](Reader::window) has for sure.
+pub(crate) const SHORT_IN_WINDOW: usize = WINDOW / 2;
+
 /// Bytes of the two counts, and of one entry of the block index.
 const COUNTS: usize = 8;
 const INDEX_ENTRY: usize = 8;
+
+/// One entry of the block index.
+type IndexEntry = [u8; INDEX_ENTRY];
+
+/// The text offset of a block's first entry, and where its body begins.
+#[inline]
+fn read_index(entry: &IndexEntry) -> (u32, u32) {
+    let both = u64::from_le_bytes(*entry);
+    (both as u32, (both >> 32) as u32)
+}
 
 /// How the values of a table are encoded; holds what is carried over from one
 /// entry of a block to the next.
@@ -67,34 +80,32 @@ impl<'a, D: Decoder> BlockTable<'a, D> {
 
     /// The number of entries.
     pub(crate) fn entries(self) -> usize {
-        u32_at(self.bytes, 0).map_or(0, |entries| entries as usize)
+        self.bytes
+            .first_chunk()
+            .map_or(0, |count| u32::from_le_bytes(*count) as usize)
     }
 
-    fn blocks(self) -> usize {
-        u32_at(self.bytes, 4).map_or(0, |blocks| blocks as usize)
+    /// `None` if the bytes are too few for what they say.
+    #[inline]
+    fn parts(self) -> Option<Parts<'a>> {
+        let (entries, rest) = self.bytes.split_first_chunk()?;
+        let (blocks, rest) = rest.split_first_chunk()?;
+        let index = (u32::from_le_bytes(*blocks) as usize).checked_mul(INDEX_ENTRY)?;
+        let (index, bodies) = rest.split_at_checked(index)?;
+        Some(Parts {
+            entries: u32::from_le_bytes(*entries) as usize,
+            index: index.as_chunks().0,
+            bodies,
+        })
     }
 
-    /// Where the bodies begin.
-    fn bodies(self) -> Option<usize> {
-        self.blocks().checked_mul(INDEX_ENTRY)?.checked_add(COUNTS)
-    }
-
-    /// The text offset of a block's first entry, and where its body begins.
-    fn block(self, block: usize) -> Option<(u32, usize)> {
-        let index = block.checked_mul(INDEX_ENTRY)?.checked_add(COUNTS)?;
-        let first = u32_at(self.bytes, index)?;
-        let body = u32_at(self.bytes, index.checked_add(4)?)?;
-        Some((first, self.bodies()?.checked_add(body as usize)?))
-    }
-
-    fn block_entries(self, block: usize) -> Option<BlockEntries<'a, D>> {
-        let (text_offset, body) = self.block(block)?;
-        let mut reader = Reader::new(self.bytes, body);
+    #[inline]
+    fn block_entries(self, parts: &Parts<'a>, block: usize) -> Option<BlockEntries<'a, D>> {
+        let (text_offset, body) = read_index(parts.index.get(block)?);
+        let mut reader = Reader::new(parts.bodies.get(body as usize..)?);
         let decoder = D::begin(&mut reader)?;
-        let left = self
-            .entries()
-            .checked_sub(block.checked_mul(BLOCK)?)?
-            .min(BLOCK);
+        let before = block.checked_mul(BLOCK)?;
+        let left = parts.entries.checked_sub(before)?.min(BLOCK);
         Some(BlockEntries {
             reader,
             text_offset,
@@ -103,30 +114,15 @@ impl<'a, D: Decoder> BlockTable<'a, D> {
         })
     }
 
-    /// The last entry at or before a text offset: where it lies, its value.
-    pub(crate) fn covering(self, text_offset: usize) -> Option<(u32, D::Value)> {
-        let text_offset = u32::try_from(text_offset).ok()?;
-        // Blocks below `low` begin at or before the offset, those from `high`
-        // on after it.
-        let (mut low, mut high) = (0, self.blocks());
-        while low < high {
-            let middle = low + (high - low) / 2;
-            if self.block(middle)?.0 <= text_offset {
-                low = middle + 1;
-            } else {
-                high = middle;
-            }
-        }
-        let entries = self.block_entries(low.checked_sub(1)?)?;
-        entries
-            .take_while(|(offset, _)| *offset <= text_offset)
-            .last()
-    }
-
-    /// The value of the entry at exactly this text offset.
-    pub(crate) fn exact(self, text_offset: usize) -> Option<D::Value> {
-        let (offset, value) = self.covering(text_offset)?;
-        (offset as usize == text_offset).then_some(value)
+    /// The entries of the last block that begins at or before a text offset: others need
+    /// not be looked at.
+    #[inline]
+    pub(crate) fn near(self, text_offset: u32) -> Option<BlockEntries<'a, D>> {
+        let parts = self.parts()?;
+        let after = parts
+            .index
+            .partition_point(|entry| read_index(entry).0 <= text_offset);
+        self.block_entries(&parts, after.checked_sub(1)?)
     }
 
     /// All entries, in ascending order of their text offsets.
@@ -134,21 +130,33 @@ impl<'a, D: Decoder> BlockTable<'a, D> {
     where
         D: 'a,
     {
-        (0..self.blocks()).flat_map(move |block| self.block_entries(block).into_iter().flatten())
+        self.parts().into_iter().flat_map(move |parts| {
+            (0..parts.index.len())
+                .flat_map(move |block| self.block_entries(&parts, block).into_iter().flatten())
+        })
     }
 }
 
-/// The entries of one block.
-struct BlockEntries<'a, D> {
-    reader: Reader<'a>,
-    text_offset: u32,
-    decoder: D,
-    left: usize,
+/// A table taken apart.
+struct Parts<'a> {
+    entries: usize,
+    index: &'a [IndexEntry],
+    bodies: &'a [u8],
+}
+
+/// The entries of one block that are left.
+pub(crate) struct BlockEntries<'a, D> {
+    pub(crate) reader: Reader<'a>,
+    /// That of the previous entry, or of the block.
+    pub(crate) text_offset: u32,
+    pub(crate) decoder: D,
+    pub(crate) left: usize,
 }
 
 impl<D: Decoder> Iterator for BlockEntries<'_, D> {
     type Item = (u32, D::Value);
 
+    #[inline]
     fn next(&mut self) -> Option<(u32, D::Value)> {
         self.left = self.left.checked_sub(1)?;
         let token = self.reader.unsigned()?;
@@ -159,9 +167,36 @@ impl<D: Decoder> Iterator for BlockEntries<'_, D> {
     }
 }
 
+/// A section with these entries, of which the first numbers are distances from the previous
+/// one; `body` writes a block's, of which they are text offsets.
+#[cfg(test)]
+pub(crate) fn encoded<T: Copy>(
+    entries: &[(u32, T)],
+    body: impl Fn(&mut alloc::vec::Vec<u8>, &[(u32, T)]),
+) -> alloc::vec::Vec<u8> {
+    let mut at = 0;
+    let placed: alloc::vec::Vec<(u32, T)> = entries
+        .iter()
+        .map(|(distance, value)| {
+            at += distance;
+            (at, *value)
+        })
+        .collect();
+    let mut section = (entries.len() as u32).to_le_bytes().to_vec();
+    section.extend((entries.len().div_ceil(BLOCK) as u32).to_le_bytes());
+    let mut bodies = alloc::vec::Vec::new();
+    for block in placed.chunks(BLOCK) {
+        section.extend(block[0].0.to_le_bytes());
+        section.extend((bodies.len() as u32).to_le_bytes());
+        body(&mut bodies, block);
+    }
+    section.extend(bodies);
+    section
+}
+
 /// Not handler code: run once, when an artifact is parsed.
 mod check {
-    use super::{BLOCK, BlockTable, COUNTS, Decoder, INDEX_ENTRY};
+    use super::{BLOCK, BlockTable, COUNTS, Decoder, INDEX_ENTRY, read_index};
     use crate::error::{ArtifactError, Place};
     use alloc::format;
 
@@ -178,32 +213,39 @@ mod check {
             mut accepts: impl FnMut(D::Value) -> bool,
         ) -> Result<(), ArtifactError> {
             let place = Place::section(section);
-            let (length, entries, blocks) = (self.bytes.len(), self.entries(), self.blocks());
-            let Some(bodies) = self.bodies().filter(|bodies| *bodies <= length) else {
+            let length = self.bytes.len();
+            let Some(parts) = self.parts() else {
+                let blocks = self.bytes.get(4..).and_then(<[u8]>::first_chunk);
+                let blocks = blocks.map_or(0, |count| u32::from_le_bytes(*count));
                 let expected = format!("two counts and an index of {blocks} blocks");
                 return Err(place.at(0).corrupt(expected, format!("{length} bytes")));
             };
+            let (entries, blocks) = (parts.entries, parts.index.len());
             if blocks != entries.div_ceil(BLOCK) {
                 let expected = format!("{} blocks for {entries} entries", entries.div_ceil(BLOCK));
                 return Err(place.at(4).corrupt(expected, format!("{blocks}")));
             }
-            let mut end = bodies;
+            let start = length - parts.bodies.len();
+            let mut end = start;
             let mut previous: Option<u32> = None;
-            for block in 0..blocks {
-                let index = place.at(COUNTS + INDEX_ENTRY * block);
+            for (block, entry) in parts.index.iter().enumerate() {
+                let indexed = place.at(COUNTS + INDEX_ENTRY * block);
                 let truncated = |at| {
                     place
                         .at(at)
                         .corrupt("an entry", "no number, or the end of the section")
                 };
-                let (first, body) = self.block(block).ok_or_else(|| truncated(end))?;
+                let (first, body) = read_index(entry);
+                let body = start.saturating_add(body as usize);
                 if body != end {
                     let expected = format!("the body of block {block} at byte {end:#x}");
-                    return Err(index.corrupt(expected, format!("{body:#x}")));
+                    return Err(indexed.corrupt(expected, format!("{body:#x}")));
                 }
-                let mut list = self.block_entries(block).ok_or_else(|| truncated(body))?;
+                let mut list = self
+                    .block_entries(&parts, block)
+                    .ok_or_else(|| truncated(body))?;
                 for number in 0..(entries - block * BLOCK).min(BLOCK) {
-                    let at = list.reader.position();
+                    let at = length - list.reader.left();
                     let (offset, value) = list.next().ok_or_else(|| truncated(at))?;
                     if number == 0 && offset != first {
                         let expected = format!("the block's first text offset, {first:#x}");
@@ -222,7 +264,7 @@ mod check {
                     }
                     previous = Some(offset);
                 }
-                end = list.reader.position();
+                end = length - list.reader.left();
             }
             if end != length {
                 let found = format!("{} more bytes", length - end);

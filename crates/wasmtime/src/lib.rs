@@ -22,6 +22,8 @@
 //!   was expected there and what was found.
 //! * [`ModuleCode`] is an artifact whose code has been mapped, the
 //!   [`CodeObject`] to register.
+//! * [`lookup_trap_code`] and [`lookup_bytecode_offset`] read the side tables for those who
+//!   have nothing but their sections.
 //! * [`vm`] has the records, calling conventions and builtin functions that the
 //!   code shares with its embedder.
 //! * `compile` (with the feature of this name) is the compiler.
@@ -86,6 +88,7 @@ mod trap_kind;
 mod trap_table;
 pub mod vm;
 
+pub use address_map::lookup_bytecode_offset;
 pub use artifact::{AddressEntry, Artifact, ArtifactBytes, Function, TrapSite, function_kind_name};
 pub use error::{ArtifactError, ArtifactErrorKind};
 pub use host::Cpu;
@@ -93,4 +96,5 @@ pub use isa::Isa;
 pub use module_code::ModuleCode;
 pub use settings::{COMPILER_RELEASE, COMPILER_VERSION, Flag, FlagSetting, Settings};
 pub use trap_kind::{trap_kind_from_code, trap_kind_from_compiled, trap_kind_to_compiled};
+pub use trap_table::lookup_trap_code;
 pub use wasmtime_environ;

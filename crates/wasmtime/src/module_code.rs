@@ -65,9 +65,8 @@ impl CodeObject for ModuleCode {
     }
 
     fn lookup_address(&self, text_offset: usize) -> Option<CodeAddress> {
-        let function = self.artifact.function_at(text_offset)?.index?;
         Some(CodeAddress {
-            function: function.as_u32(),
+            function: self.artifact.func_index_at(text_offset)?.as_u32(),
             bytecode_offset: self.artifact.lookup_bytecode_offset(text_offset),
         })
     }
