@@ -1,6 +1,5 @@
 //! From program counters to functions and bytecode offsets.
 
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::fmt;
 
@@ -43,25 +42,39 @@ impl WasmBacktrace {
         trapped_at: Option<VirtualAddress>,
         modules: &[Module],
     ) -> Self {
-        let mut frames = Vec::with_capacity(raw.len());
+        let mut frames: Vec<WasmFrame> = Vec::with_capacity(raw.len());
+        // The instruction of the last of them.
+        let mut found_for = None;
         for (index, frame) in raw.frames().enumerate() {
             let trapped = index == 0 && trapped_at == Some(frame.pc);
             // A return address may be that of the next line, or of the next
             // function: the call is before it.
-            let Some(pc) = (if trapped {
+            let Some(instruction) = (if trapped {
                 Some(frame.pc)
             } else {
                 frame.pc.checked_sub(1)
             }) else {
                 continue;
             };
+            let found = match frames.last() {
+                // A recursion.
+                Some(callee) if found_for == Some(instruction) => Some(callee.clone()),
+                // Most calls stay in their module.
+                callee => callee
+                    .map(|callee| &callee.module)
+                    .into_iter()
+                    .chain(modules)
+                    .find_map(|module| WasmFrame::at(instruction, module)),
+            };
             // What is no function of a module is part of the compiler's own
             // code around it, like the one that runs initialisers.
-            frames.extend(
-                modules
-                    .iter()
-                    .find_map(|module| module.frame_at(pc, frame.pc)),
-            );
+            if let Some(found) = found {
+                found_for = Some(instruction);
+                frames.push(WasmFrame {
+                    pc: frame.pc,
+                    ..found
+                });
+            }
         }
         Self { frames }
     }
@@ -80,21 +93,51 @@ impl fmt::Display for WasmBacktrace {
     }
 }
 
-/// A frame of a guest.
-#[derive(Clone, PartialEq, Eq, Debug)]
+/// A frame of a guest. It keeps its module alive, and takes the names from there when
+/// somebody asks for them.
+#[derive(Clone, Debug)]
 pub struct WasmFrame {
-    pub(crate) module_name: Option<String>,
-    pub(crate) function_index: u32,
-    pub(crate) function_name: Option<String>,
-    pub(crate) bytecode_offset: Option<u32>,
-    pub(crate) pc: VirtualAddress,
+    module: Module,
+    function_index: u32,
+    bytecode_offset: Option<u32>,
+    pc: VirtualAddress,
 }
 
+impl PartialEq for WasmFrame {
+    /// Modules are the same if they are clones of each other, not if one is like the other.
+    fn eq(&self, other: &Self) -> bool {
+        self.module.same(&other.module)
+            && self.function_index == other.function_index
+            && self.bytecode_offset == other.bytecode_offset
+            && self.pc == other.pc
+    }
+}
+
+impl Eq for WasmFrame {}
+
 impl WasmFrame {
+    /// The frame of a call or trap at this instruction; `None` if that is in none of the
+    /// module's functions.
+    fn at(instruction: VirtualAddress, module: &Module) -> Option<Self> {
+        let address = module.address_of(instruction)?;
+        Some(Self {
+            module: module.clone(),
+            function_index: address.function,
+            bytecode_offset: address.bytecode_offset,
+            pc: instruction,
+        })
+    }
+
+    /// The module.
+    #[must_use]
+    pub fn module(&self) -> &Module {
+        &self.module
+    }
+
     /// The name of the module, from its name section.
     #[must_use]
     pub fn module_name(&self) -> Option<&str> {
-        self.module_name.as_deref()
+        self.module.name()
     }
 
     /// The index of the function, imports included, in its module.
@@ -106,7 +149,7 @@ impl WasmFrame {
     /// The name of the function, from the module's name section.
     #[must_use]
     pub fn function_name(&self) -> Option<&str> {
-        self.function_name.as_deref()
+        self.module.func_name(self.function_index)
     }
 
     /// Byte offset, from the start of the module, of the instruction that

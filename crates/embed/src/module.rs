@@ -1,20 +1,20 @@
 //! Modules: artifacts whose code is in executable memory.
 
 use alloc::boxed::Box;
-use alloc::string::ToString;
 use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
 use trapline_arch::VirtualAddress;
-use trapline_code_registry::{CodeObject as _, RegisterError, Registration, register_code};
+use trapline_code_registry::{
+    CodeAddress, CodeObject as _, RegisterError, Registration, register_code,
+};
 use trapline_wasmtime::wasmtime_environ::{
     EntityIndex, FuncIndex, FunctionLoc, GlobalIndex, HostPtr, Initializer, MemoryIndex,
     ModuleInternedTypeIndex, TableIndex, VMOffsets,
 };
 use trapline_wasmtime::{Artifact, ArtifactError, ModuleCode};
 
-use crate::backtrace::WasmFrame;
 use crate::engine::Engine;
 use crate::linear_memory::{MemorySettings, Reservation};
 use crate::platform::PlatformError;
@@ -306,30 +306,20 @@ impl Module {
         })
     }
 
-    /// The frame of a call or trap at `instruction`, `None` if that is in none
-    /// of the module's functions.
-    pub(crate) fn frame_at(
-        &self,
-        instruction: VirtualAddress,
-        pc: VirtualAddress,
-    ) -> Option<WasmFrame> {
+    /// The function of the module that the code at `instruction` was compiled from, and from
+    /// where in it; `None` if that is in none of the module's functions.
+    pub(crate) fn address_of(&self, instruction: VirtualAddress) -> Option<CodeAddress> {
         let code = &self.0.code.as_ref()?.object;
         let text = code.text();
         if !text.contains(&instruction) {
             return None;
         }
-        let address = code.lookup_address(instruction.offset_from(text.start)?)?;
-        let name = self
-            .0
-            .artifact
-            .func_name(FuncIndex::from_u32(address.function));
-        Some(WasmFrame {
-            module_name: self.name().map(ToString::to_string),
-            function_index: address.function,
-            function_name: name.map(ToString::to_string),
-            bytecode_offset: address.bytecode_offset,
-            pc,
-        })
+        code.lookup_address(instruction.offset_from(text.start)?)
+    }
+
+    /// The name of a function, imports included, from the name section.
+    pub(crate) fn func_name(&self, function: u32) -> Option<&str> {
+        self.0.artifact.func_name(FuncIndex::from_u32(function))
     }
 
     /// Whether this is the same module, not one like it.

@@ -105,6 +105,41 @@ fn a_backtrace_of_a_hundred_thousand_frames_is_complete() {
 }
 
 #[test]
+fn each_frame_of_a_recursion_has_its_own_place() {
+    in_every_setup(|setup| {
+        for trap in [false, true] {
+            let error = down(setup, 5, usize::MAX, trap);
+            let raw = error.trap().unwrap().backtrace.clone().unwrap();
+            let frames = error.wasm_backtrace().frames();
+            assert!(
+                raw.frames()
+                    .map(|frame| frame.pc)
+                    .eq(frames.iter().map(|f| f.pc()))
+            );
+            assert_eq!(names(error.wasm_backtrace()), ["down"; 5]);
+            // All but the innermost one wait for the same call.
+            let offsets: Vec<_> = frames
+                .iter()
+                .map(|f| f.bytecode_offset().unwrap())
+                .collect();
+            assert!(offsets[0] < offsets[1], "{offsets:x?}");
+            assert_eq!(offsets[1..], [offsets[1]; 4]);
+        }
+    });
+}
+
+#[test]
+fn a_frame_keeps_its_names_when_error_store_and_module_are_gone() {
+    in_every_setup(|setup| {
+        let frame = down(setup, 3, usize::MAX, true).wasm_backtrace().frames()[2].clone();
+        assert_eq!(frame.function_name(), Some("down"));
+        assert_eq!(frame.module_name(), None);
+        assert_eq!(frame.module().name(), None);
+        assert!(frame.module().text().unwrap().contains(&frame.pc()));
+    });
+}
+
+#[test]
 fn a_limit_keeps_the_innermost_frames() {
     in_every_setup(|setup| {
         on_a_large_stack(move || {
