@@ -194,6 +194,7 @@ impl<'m, M: ReadStack> Cursor<'m, M> {
 
     /// Bytes from the next frame pointer to the end of the run; `None` if there is no
     /// next frame.
+    #[cfg(feature = "alloc")]
     pub(crate) fn bytes_left(&self) -> Option<usize> {
         let frame = self.peek_frame()?;
         self.entry_fp.min(self.stack.end).offset_from(frame.fp)

@@ -84,6 +84,7 @@ impl<'m, M: ReadStack, I: Iterator<Item = Run>> Trail<'m, M, I> {
     }
 
     /// Bytes from the next frame to the end of its run; `None` if there is none.
+    #[cfg(feature = "alloc")]
     pub(crate) fn bytes_left(&self) -> Option<usize> {
         self.cursor.bytes_left()
     }
