@@ -206,7 +206,7 @@ pub(crate) const CRATES: &[CratePolicy] = &[
             "trapline-activation",
         ],
         no_std: false,
-        handler_modules: &["src/handler", "src/regs"],
+        handler_modules: &["src/handler", "src/handler/direct", "src/regs"],
         tested_everywhere: true,
         ..DEFAULT
     },

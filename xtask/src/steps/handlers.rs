@@ -62,7 +62,11 @@ fn run(context: &Context) -> Result<Report> {
             if path.is_dir() {
                 problems.extend(check(context, &path.join("mod.rs"), head_problem)?);
                 for file in fs::read_dir(&path)? {
-                    problems.extend(check(context, &file?.path(), code_problems)?);
+                    // A folder in it has a row of its own, and a head of its own.
+                    let file = file?.path();
+                    if file.is_file() {
+                        problems.extend(check(context, &file, code_problems)?);
+                    }
                 }
             } else {
                 problems.extend(check(context, &path, head_problem)?);

@@ -1,5 +1,8 @@
-//! Leaving the handler by a jump, past the kernel. (Part of the handler: see the rule in
-//! the parent module; but for [`find_out`], which runs in normal context.)
+//! Leaving the handler by a jump, past the kernel.
+//!
+//! Part of the handler, with the rule of the parent module: no allocation, no lock, no
+//! formatting, no thread-local, no panic. ([`find_out`] and the switch run in normal
+//! context.)
 //!
 //! Returning from a handler is a system call that puts back all that the kernel saved.
 //! For a trap, whose guest is left anyway, most of it is not needed: a jump costs half. It
