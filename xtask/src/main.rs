@@ -8,6 +8,8 @@ mod arch;
 mod bench;
 mod combinations;
 mod context;
+mod counts;
+mod generated;
 mod legs;
 mod policy;
 mod process;
@@ -79,8 +81,42 @@ enum ImageCommand {
     /// Builds it and runs it in QEMU; its serial line goes to standard output, and its
     /// status becomes that of this command.
     Run(ImageOptions),
+    /// How many instructions its operations take, on one CPU.
+    Counts(CountOptions),
     /// How large trapline is in the smallest image that uses all of it.
     Size(SizeOptions),
+}
+
+#[derive(Args)]
+struct CountOptions {
+    /// Only on this instruction set.
+    #[arg(long, value_enum, conflicts_with = "update")]
+    arch: Option<Arch>,
+    /// Puts the table into docs/benchmarks-bare-metal.md instead of printing it.
+    #[arg(long)]
+    update: bool,
+}
+
+impl CountOptions {
+    fn carry_out(&self) -> anyhow::Result<bool> {
+        let (context, archs) = bare_context(self.arch)?;
+        counts::command(&context, &archs, self.update)?;
+        Ok(true)
+    }
+}
+
+/// What commands about images need that are for one instruction set, or for each.
+fn bare_context(arch: Option<Arch>) -> anyhow::Result<(Context, Vec<Arch>)> {
+    let context = Context::new(true)?;
+    let archs: Vec<Arch> = match arch {
+        Some(arch) => vec![arch],
+        None => Arch::bare().collect(),
+    };
+    context.start_provisioning(Wanted {
+        bare: archs.iter().copied().collect(),
+        ..Wanted::default()
+    });
+    Ok((context, archs))
 }
 
 #[derive(Args)]
@@ -98,15 +134,7 @@ struct SizeOptions {
 
 impl SizeOptions {
     fn carry_out(&self) -> anyhow::Result<bool> {
-        let context = Context::new(true)?;
-        let archs: Vec<Arch> = match self.arch {
-            Some(arch) => vec![arch],
-            None => Arch::bare().collect(),
-        };
-        context.start_provisioning(Wanted {
-            bare: archs.iter().copied().collect(),
-            ..Wanted::default()
-        });
+        let (context, archs) = bare_context(self.arch)?;
         sizes::command(&context, &archs, self.largest, self.update)?;
         Ok(true)
     }
@@ -225,6 +253,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Image { command } => match command {
             ImageCommand::Build(options) => options.carry_out(false),
             ImageCommand::Run(options) => options.carry_out(true),
+            ImageCommand::Counts(options) => options.carry_out(),
             ImageCommand::Size(options) => options.carry_out(),
         },
         Command::Bench(options) => options.carry_out(),

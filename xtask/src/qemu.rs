@@ -49,12 +49,7 @@ pub(crate) fn packages() -> [&'static str; 6] {
 /// Fails if `program` does not run, or is too old.
 pub(crate) fn check(program: &Path) -> Result<PathBuf> {
     let shown = program.display();
-    let output = Command::new(program)
-        .arg("--version")
-        .output()
-        .with_context(|| format!("{shown} does not run"))?;
-    let text = String::from_utf8_lossy(&output.stdout);
-    let version = version(&text).with_context(|| format!("{shown} tells no version"))?;
+    let version = version(&said(program)?).with_context(|| format!("{shown} tells no version"))?;
     let name = program.file_name().unwrap_or_default().to_string_lossy();
     let oldest = if name.starts_with("qemu-system-") {
         OLDEST_SYSTEM
@@ -70,6 +65,16 @@ pub(crate) fn check(program: &Path) -> Result<PathBuf> {
         oldest.1
     );
     Ok(program.to_owned())
+}
+
+/// What `program` says of its version, in its first line.
+pub(crate) fn said(program: &Path) -> Result<String> {
+    let output = Command::new(program)
+        .arg("--version")
+        .output()
+        .with_context(|| format!("{} does not run", program.display()))?;
+    let text = String::from_utf8_lossy(&output.stdout);
+    Ok(text.lines().next().unwrap_or_default().to_owned())
 }
 
 /// The version in a line like `qemu-aarch64 version 7.2.22 (Debian 1:7.2+dfsg-7+deb12u18)`.

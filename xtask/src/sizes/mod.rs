@@ -9,12 +9,12 @@ use std::path::PathBuf;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
-use xshell::cmd;
 
 use self::page::Sizes;
 use self::parts::{Kind, Owner, Part};
 use crate::arch::{Arch, cargo_variable};
 use crate::context::Context;
+use crate::generated;
 use crate::legs::bare;
 use crate::process;
 use crate::toolchain::{Bare, Compiler};
@@ -52,14 +52,12 @@ pub(crate) fn command(
             print_largest(*arch, &parts, largest);
         }
         measured.push((*arch, Sizes::of(&parts)));
-        compiler = Some(version(context, bare)?);
+        compiler = Some(bare.compiler_version(context)?);
     }
     let compiler = compiler.context("no instruction set was named")?;
     let tables = page::tables(&compiler, &measured);
     if update {
-        let file = context.root().join(page::FILE);
-        let text = fs::read_to_string(&file).with_context(|| page::FILE.to_owned())?;
-        fs::write(&file, page::replace(&text, &tables)?)?;
+        generated::update(context.root(), page::FILE, page::COMMAND, &tables)?;
     } else {
         print!("{tables}");
     }
@@ -74,7 +72,7 @@ pub(crate) fn check(context: &Context, bare: &Bare) -> Result<Option<String>> {
     let file = context.root().join(page::FILE);
     let text = fs::read_to_string(file).with_context(|| page::FILE.to_owned())?;
     let stated = page::read(&text, bare.arch)?;
-    let compiler = version(context, bare)?;
+    let compiler = bare.compiler_version(context)?;
     if compiler != stated.compiler {
         return Ok(Some(format!(
             "{} is about {}, this is {compiler}: built and run only",
@@ -169,16 +167,6 @@ fn boot(bare: &Bare, image: &std::path::Path) -> Result<()> {
         bare.arch.name()
     );
     Ok(())
-}
-
-/// What `rustc --version` says, of the compiler that builds the image.
-fn version(context: &Context, bare: &Bare) -> Result<String> {
-    let variables = bare.variables();
-    let rustc = variables
-        .iter()
-        .find(|(name, _)| name == "RUSTC")
-        .map_or("rustc".into(), |(_, program)| program.clone());
-    Ok(cmd!(context.shell, "{rustc} --version").read()?)
 }
 
 fn print_largest(arch: Arch, parts: &[Part], count: usize) {

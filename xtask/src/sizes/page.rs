@@ -11,8 +11,8 @@ use crate::arch::Arch;
 /// From the workspace root.
 pub(super) const FILE: &str = "docs/sizes.md";
 
-const BEGIN: &str = "<!-- by cargo xtask image size --update -->\n";
-const END: &str = "<!-- end -->\n";
+/// What writes the tables in it.
+pub(super) const COMMAND: &str = "cargo xtask image size --update";
 
 /// Before the compiler's version, which is followed by a back tick.
 const COMPILER: &str = "Built by `";
@@ -131,17 +131,6 @@ pub(super) fn tables(compiler: &str, measured: &[(Arch, Sizes)]) -> String {
     text
 }
 
-/// The page with other tables.
-pub(super) fn replace(page: &str, tables: &str) -> Result<String> {
-    let (before, rest) = page
-        .split_once(BEGIN)
-        .with_context(|| format!("{FILE} has no place for the tables"))?;
-    let (_, after) = rest
-        .split_once(END)
-        .with_context(|| format!("{FILE}: the tables have no end"))?;
-    Ok(format!("{before}{BEGIN}\n{tables}\n{END}{after}"))
-}
-
 /// What the page says of an instruction set.
 #[derive(PartialEq, Eq, Debug)]
 pub(super) struct Stated {
@@ -179,6 +168,7 @@ pub(super) fn read(page: &str, arch: Arch) -> Result<Stated> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::generated::replace;
 
     fn measured() -> [(Arch, Sizes); 2] {
         let part = |owner, kind, size| Part {
@@ -205,9 +195,9 @@ mod tests {
 
     #[test]
     fn what_is_written_is_read() {
-        let page = format!("# Sizes\n\n{BEGIN}{END}more\n");
+        let page = format!("# Sizes\n\n<!-- by {COMMAND} -->\n<!-- end -->\nmore\n");
         let tables = tables("rustc 1.2.3 (abc 2000-01-01)", &measured());
-        let page = replace(&page, &tables).expect("the page has a place");
+        let page = replace(&page, COMMAND, &tables).expect("the page has a place");
         assert!(page.ends_with("more\n"));
         let stated = |bytes| Stated {
             compiler: "rustc 1.2.3 (abc 2000-01-01)".to_owned(),
@@ -217,7 +207,7 @@ mod tests {
         assert_eq!(read(&page, Arch::Riscv64).expect("a row"), stated(90));
         assert!(read(&page, Arch::Aarch64).is_err());
         // Again, over what is there.
-        assert_eq!(replace(&page, &tables).expect("the same place"), page);
+        assert_eq!(replace(&page, COMMAND, &tables).expect("the same place"), page);
     }
 
     #[test]

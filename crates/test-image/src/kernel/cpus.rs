@@ -11,7 +11,7 @@ use super::stack::Stack;
 use super::{jobs, memory};
 use crate::isa::{self, SecondaryStart};
 
-/// How many CPUs there are.
+/// How many CPUs there are at most.
 pub(crate) const COUNT: usize = 2;
 
 /// Guests get 512 KiB by default, also those that a job runs which a CPU began while it
@@ -33,18 +33,19 @@ pub(crate) fn index() -> usize {
 /// CPUs that take interrupts.
 static ONLINE: AtomicUsize = AtomicUsize::new(0);
 
-/// Makes this CPU the first one, starts the others, and goes on with `main` on a
-/// stack with a guard. Called once, with interrupts disabled.
+/// Makes this CPU the first one, starts the others that the order needs, and goes on with
+/// `main` on a stack with a guard. Called once, with interrupts disabled.
 pub(crate) fn start(main: fn() -> !) -> ! {
     extern "C" fn enter(main: usize) -> ! {
         let main = core::ptr::with_exposed_provenance::<()>(main);
         // SAFETY: the argument is the function whose address is exposed below.
         let main = unsafe { core::mem::transmute::<*const (), fn() -> !>(main) };
         go_online();
-        for index in 1..COUNT {
+        let count = super::wanted_cpus();
+        for index in 1..count {
             start_secondary(index);
         }
-        while ONLINE.load(Ordering::Acquire) < COUNT {
+        while ONLINE.load(Ordering::Acquire) < count {
             isa::pause();
         }
         main()

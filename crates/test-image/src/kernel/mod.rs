@@ -1,4 +1,4 @@
-//! A small kernel: two CPUs, memory with guards, exceptions, jobs.
+//! A small kernel: two CPUs (or one), memory with guards, exceptions, jobs.
 //!
 //! Nothing is protected from anything but guests: there is one address space, and
 //! all code is the kernel's. What interrupt handlers do is count, so normal code
@@ -32,6 +32,11 @@ pub(crate) fn start() -> ! {
     heap::init();
     memory::init();
     cpus::start(main)
+}
+
+/// How many CPUs are to run.
+fn wanted_cpus() -> usize {
+    crate::tests::cpus_for(ORDER.load(Ordering::Relaxed))
 }
 
 /// On the first CPU, with all of the kernel there.
