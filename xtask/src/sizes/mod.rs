@@ -52,7 +52,7 @@ pub(crate) fn command(
             print_largest(*arch, &parts, largest);
         }
         measured.push((*arch, Sizes::of(&parts)));
-        compiler = Some(bare.compiler_version(context)?);
+        compiler = Some(bare.compiler.version(&context.shell)?);
     }
     let compiler = compiler.context("no instruction set was named")?;
     let tables = page::tables(&compiler, &measured);
@@ -72,7 +72,7 @@ pub(crate) fn check(context: &Context, bare: &Bare) -> Result<Option<String>> {
     let file = context.root().join(page::FILE);
     let text = fs::read_to_string(file).with_context(|| page::FILE.to_owned())?;
     let stated = page::read(&text, bare.arch)?;
-    let compiler = bare.compiler_version(context)?;
+    let compiler = bare.compiler.version(&context.shell)?;
     if compiler != stated.compiler {
         return Ok(Some(format!(
             "{} is about {}, this is {compiler}: built and run only",

@@ -207,7 +207,10 @@ mod tests {
         assert_eq!(read(&page, Arch::Riscv64).expect("a row"), stated(90));
         assert!(read(&page, Arch::Aarch64).is_err());
         // Again, over what is there.
-        assert_eq!(replace(&page, COMMAND, &tables).expect("the same place"), page);
+        assert_eq!(
+            replace(&page, COMMAND, &tables).expect("the same place"),
+            page
+        );
     }
 
     #[test]

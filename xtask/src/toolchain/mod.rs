@@ -25,6 +25,7 @@ use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use clap::ValueEnum;
+use xshell::{Shell, cmd};
 
 use self::debian::Part;
 use self::rustup::Active;
@@ -95,6 +96,16 @@ impl Compiler {
                 .map(|(name, program)| (name.to_owned(), root.join(program).into_os_string()))
                 .into(),
         }
+    }
+
+    /// What `rustc --version` says.
+    pub(crate) fn version(&self, shell: &Shell) -> Result<String> {
+        let variables = self.variables();
+        let rustc = variables
+            .iter()
+            .find(|(name, _)| name == "RUSTC")
+            .map_or("rustc".into(), |(_, program)| program.clone());
+        Ok(cmd!(shell, "{rustc} --version").read()?)
     }
 }
 
