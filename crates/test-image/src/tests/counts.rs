@@ -16,8 +16,11 @@ use super::bundles;
 use crate::isa;
 use crate::kernel::serial::log;
 
+/// What counts the instructions of an operation.
+type Row = fn(&mut Guest) -> anyhow::Result<Count>;
+
 /// By their names, with the guests that they need. `xtask/src/counts.rs` has the same list.
-const ROWS: &[(&str, Traps, fn(&mut Guest) -> anyhow::Result<Count>)] = &[
+const ROWS: &[(&str, Traps, Row)] = &[
     ("entry-empty", Traps::Hardware, entry_empty),
     ("entry-host-call", Traps::Hardware, entry_host_call),
     ("host-error", Traps::Hardware, |guest| {
