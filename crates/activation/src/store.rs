@@ -96,7 +96,8 @@ pub unsafe trait Store {
     /// A core dump of the store, taken when a trap is recorded, while the
     /// guest's frames are still there. Called in normal context, on the guest's
     /// stack. It must not panic: between here and the host there are frames of
-    /// compiled code, so that the process is aborted.
+    /// compiled code, so that the process is aborted; or, after an error of a host
+    /// function, the panic takes the place of that.
     #[inline]
     fn coredump(&self, reason: &TrapReason, backtrace: Option<&RawBacktrace>) -> Option<CoreDump> {
         let _ = (reason, backtrace);

@@ -49,7 +49,8 @@ unsafe impl Send for SuspendedActivations {}
 ///
 /// # Panics
 ///
-/// If `mark` is not in this CPU's chain; the chain is lost then.
+/// If `mark` is not in this CPU's chain; the chain is lost then, and nobody may unwind
+/// into a `catch_traps` that it had.
 pub unsafe fn suspend_activations(mark: ActivationMark) -> SuspendedActivations {
     let mut newer = ptr::null();
     let mut next = ptr::null();

@@ -68,11 +68,17 @@ impl Error {
     /// kept, with the modules that it needs.
     #[cold]
     pub(crate) fn from_carrier(mut trap: Trap, mut modules: Option<ModuleList>) -> Self {
-        if let TrapReason::User(error) = trap.reason {
-            match error.downcast::<Self>() {
+        // Not by way of anyhow, which looks through the contexts that the host has added.
+        let as_it_was = |error: &anyhow::Error| {
+            let outermost: &(dyn core::error::Error + 'static) = error.as_ref();
+            outermost.is::<Self>()
+        };
+        match trap.reason {
+            TrapReason::User(error) if as_it_was(&error) => match error.downcast::<Self>() {
                 Ok(nested) => return nested,
                 Err(error) => trap.reason = TrapReason::User(error),
-            }
+            },
+            reason => trap.reason = reason,
         }
         if let TrapReason::User(error) = &trap.reason
             && let Some((backtrace, its_modules)) = error.chain().find_map(Self::captured)

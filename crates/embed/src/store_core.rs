@@ -66,6 +66,9 @@ pub(crate) struct StoreCore {
     id: StoreId,
     engine: Engine,
 
+    /// How many entries into guests of this store are on the stack, those into host
+    /// functions that are called as if they were guests included.
+    entries: Cell<usize>,
     max_wasm_stack: Cell<usize>,
     landing: Cell<Landing>,
     relocation: Cell<MemoryRelocation>,
@@ -100,6 +103,7 @@ impl StoreCore {
             context: UnsafeCell::new(new_context()),
             id: StoreId::new(),
             engine: engine.clone(),
+            entries: Cell::new(0),
             max_wasm_stack: Cell::new(DEFAULT_MAX_WASM_STACK),
             landing: Cell::new(Landing::default()),
             relocation: Cell::new(MemoryRelocation::default()),
@@ -333,13 +337,14 @@ impl StoreCore {
         let code = unsafe {
             mem::transmute::<NonNull<VMArrayCallFunction>, VMArrayCallNative>(code.get())
         };
-        // A guest of this store that is on the stack has had this done for it.
-        if self.is_outside() {
+        // An entry that is on the stack has had this done for those within.
+        if self.entries.get() == 0 {
             if self.uses_hardware_traps.get() {
                 self.prepare_thread()?;
             }
             self.limit_stack();
         }
+        let _entry = Entry::new(self);
         match self.landing.get() {
             Landing::Pad => {
                 let outcome = catch_traps_with_landing_pad(self, |caller| {
@@ -354,14 +359,6 @@ impl StoreCore {
                 self.enter_with_saved_context(code, callee, slots, len)
             },
         }
-    }
-
-    /// Whether no guest of this store is on the stack (or suspended, with its words):
-    /// entry trampolines write their frame pointer, and nobody but `catch_traps` clears it.
-    #[inline]
-    fn is_outside(&self) -> bool {
-        // SAFETY: compiled code writes the word, and none of this store is running.
-        unsafe { *(*self.context.get()).last_wasm_entry_fp.get() == 0 }
     }
 
     #[inline]
@@ -419,6 +416,26 @@ impl fmt::Debug for StoreCore {
             .field("instances", &self.instances)
             .field("memories", &self.memories)
             .finish_non_exhaustive()
+    }
+}
+
+/// One entry on the stack.
+struct Entry<'a>(&'a StoreCore);
+
+impl<'a> Entry<'a> {
+    #[inline]
+    fn new(store: &'a StoreCore) -> Self {
+        store.entries.set(store.entries.get() + 1);
+        Self(store)
+    }
+}
+
+impl Drop for Entry<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        self.0.entries.set(self.0.entries.get() - 1);
+        // Of an error that a panic went past.
+        self.0.carried.set(Carried::Nothing);
     }
 }
 

@@ -170,8 +170,9 @@ where
         }
     }
 
-    // An error is recorded where it is caught sight of, not carried out first: there is
-    // nothing to catch in what records it, whose own panic says that the embedder is wrong.
+    // An error is recorded where it is caught sight of, not carried out first. A panic of what
+    // records it (an error's own `source`, a core dump, no activation) is one of the host's, and
+    // goes on as such.
     #[inline]
     fn run_and_record(f: impl FnOnce() -> Self) -> Self::Abi {
         let caught = panic::catch(|| match f().into_abi() {

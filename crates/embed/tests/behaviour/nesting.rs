@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex};
 
 use trapline_code_registry::TrapKind;
-use trapline_embed::{Caller, Engine, Linker, Module, Store, StoreContext, Val};
+use trapline_embed::{Caller, Engine, Func, Linker, Module, Store, StoreContext, Val};
 
 use crate::support::{Setup, call_to_fail, fail, in_every_setup, names};
 
@@ -308,5 +308,78 @@ fn recursion_of_host_and_guest_is_bounded_by_the_first_limit() {
             "{depth}, then {}",
             store.data()
         );
+    });
+}
+
+#[test]
+fn host_functions_that_the_host_calls_itself_do_not_start_the_limit_anew() {
+    #[derive(Default)]
+    struct Recursion {
+        recurse: Option<Func>,
+        depth: u32,
+    }
+
+    in_every_setup(|setup| {
+        // A guest calls the host, which calls another of its functions as if it were a
+        // guest, which calls the guest.
+        let (mut store, instance) = setup.instance(
+            r#"(module
+                (import "host" "apply" (func $apply))
+                (import "host" "callback" (func $callback))
+                (export "callback" (func $callback))
+                (func (export "recurse") (call $apply)))"#,
+            Recursion::default(),
+            |linker| {
+                linker.func_wrap("host", "apply", |mut caller: Caller<'_, Recursion>| {
+                    let callback = caller.get_export("callback").unwrap();
+                    callback.into_func().unwrap().call(&mut caller, &[])?;
+                    anyhow::Ok(())
+                });
+                linker.func_wrap("host", "callback", |mut caller: Caller<'_, Recursion>| {
+                    let recurse = caller.data().recurse.unwrap();
+                    caller.data_mut().depth += 1;
+                    // Far more than the limit allows: the test ends instead of the thread.
+                    anyhow::ensure!(caller.data().depth < 100_000, "no end");
+                    recurse.call(&mut caller, &[])?;
+                    anyhow::Ok(())
+                });
+            },
+        );
+        store.data_mut().recurse = instance.get_func(&mut store, "recurse");
+        store.set_max_wasm_stack(256 * 1024);
+        let error = call_to_fail(&mut store, instance, "recurse");
+        assert!(
+            format!("{error:?}").contains("call stack exhausted"),
+            "{error:?}"
+        );
+    });
+}
+
+#[test]
+fn a_context_that_the_host_adds_to_a_guests_error_is_kept() {
+    in_every_setup(|setup| {
+        let (mut store, instance) = setup.instance(
+            r#"(module
+                (import "host" "call" (func $call))
+                (func $outer (export "a") (call $call))
+                (func $inner (export "b") (unreachable)))"#,
+            (),
+            |linker| {
+                linker.func_wrap("host", "call", |mut caller: Caller<'_, ()>| {
+                    let next = caller.get_export("b").unwrap().into_func().unwrap();
+                    next.call(&mut caller, &[])
+                        .map_err(|error| anyhow::Error::new(error).context("loading a plugin"))?;
+                    anyhow::Ok(())
+                });
+            },
+        );
+        let error = call_to_fail(&mut store, instance, "a");
+        assert!(
+            format!("{error:?}").contains("loading a plugin"),
+            "{error:?}"
+        );
+        // Caused by the trap, whose frames it has.
+        assert_eq!(names(error.wasm_backtrace()), ["inner", "outer"]);
+        assert_eq!(error.kind(), None);
     });
 }

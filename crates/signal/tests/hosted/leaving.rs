@@ -173,3 +173,96 @@ fn an_alternate_stack_that_the_kernel_takes_away_for_handlers_is_back_afterwards
     })
     .ran_to_its_end();
 }
+
+/// A handler that calls ours last of all leaves no frame of its own: compilers make a jump of
+/// the call. (By hand, since they need not.)
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn the_mask_of_a_handler_that_jumps_to_ours_does_not_stay() {
+    static OURS: AtomicUsize = AtomicUsize::new(0);
+
+    #[unsafe(naked)]
+    unsafe extern "C" fn on_top(_: c_int, _: *mut siginfo_t, _: *mut c_void) {
+        std::arch::naked_asm!("mov rax, [rip + {ours}]", "jmp rax", ours = sym OURS)
+    }
+
+    in_child!(|| {
+        let _handlers = install().unwrap();
+        prepare_thread().unwrap();
+        OURS.store(os::get_action(libc::SIGSEGV).sa_sigaction, Ordering::SeqCst);
+        // It blocks its own signal, and another one.
+        os::install(libc::SIGSEGV, on_top, libc::SA_ONSTACK, &[libc::SIGUSR1]);
+        let store = GuestStore::new();
+        for way in WAYS {
+            set_way_out(way);
+            for _ in 0..3 {
+                store.call(Function::Load, store.in_guard()).unwrap_err();
+                assert!(!os::is_blocked(libc::SIGSEGV), "{way:?}");
+                assert!(!os::is_blocked(libc::SIGUSR1), "{way:?}");
+            }
+        }
+    })
+    .ran_to_its_end();
+}
+
+/// A handler that passes on a copy of the context may have it where the kernel's would be.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_copy_of_the_context_is_not_taken_for_the_kernels() {
+    static OURS: AtomicUsize = AtomicUsize::new(0);
+    static CAME_BACK: AtomicUsize = AtomicUsize::new(0);
+
+    // What compilers make of `let copy = *context; ours(signal, info, &copy); CAME_BACK += 1;
+    // *context = copy;`, with the copy at the stack pointer.
+    #[unsafe(naked)]
+    unsafe extern "C" fn on_top(_: c_int, _: *mut siginfo_t, _: *mut c_void) {
+        std::arch::naked_asm!(
+            "push rbx",
+            "mov rbx, rdx",
+            "sub rsp, 976",
+            "mov r8, rsi",
+            "mov r9, rdi",
+            // The kernel's context has 304 bytes.
+            "mov rsi, rdx",
+            "mov rdi, rsp",
+            "mov rcx, 38",
+            "rep movsq",
+            "mov rdi, r9",
+            "mov rsi, r8",
+            "mov rdx, rsp",
+            "call [rip + {ours}]",
+            "lock inc qword ptr [rip + {came_back}]",
+            "mov rdi, rbx",
+            "mov rsi, rsp",
+            "mov rcx, 38",
+            "rep movsq",
+            "add rsp, 976",
+            "pop rbx",
+            "ret",
+            ours = sym OURS,
+            came_back = sym CAME_BACK,
+        )
+    }
+
+    in_child!(|| {
+        let _handlers = install().unwrap();
+        prepare_thread().unwrap();
+        OURS.store(os::get_action(libc::SIGSEGV).sa_sigaction, Ordering::SeqCst);
+        os::install(
+            libc::SIGSEGV,
+            on_top,
+            libc::SA_ONSTACK | libc::SA_NODEFER,
+            &[],
+        );
+        let store = GuestStore::new();
+        for way in WAYS {
+            set_way_out(way);
+            CAME_BACK.store(0, Ordering::SeqCst);
+            for _ in 0..3 {
+                store.call(Function::Load, store.in_guard()).unwrap_err();
+            }
+            assert!(CAME_BACK.load(Ordering::SeqCst) >= 3, "{way:?}");
+        }
+    })
+    .ran_to_its_end();
+}

@@ -29,24 +29,28 @@ pub(crate) unsafe extern "C-unwind" fn entry(
     )
 }
 
-/// Whether `sp` is where the kernel entered a handler with these details:
-/// `struct rt_sigframe` begins with them (`arch/arm64/kernel/signal.c`).
-pub(super) fn is_kernels_frame(sp: usize, info: usize, _context: usize) -> bool {
-    info == sp
+/// Whether `sp` is where the kernel entered a handler with these details and this context:
+/// `struct rt_sigframe` has the details, of 128 bytes, and the context
+/// (`arch/arm64/kernel/signal.c`).
+pub(super) fn is_kernels_frame(sp: usize, info: usize, context: usize) -> bool {
+    info == sp && context == sp.wrapping_add(128)
 }
 
 /// Whether this machine has nothing that a jump could not put back: no permission
-/// overlays, whose register the kernel resets for a handler.
+/// overlays, whose register the kernel resets for a handler; no matrix extension, whose
+/// array it switches off for a handler, which a caller of ours may have left there to be
+/// saved later (AAPCS64, "ZA lazy saving scheme").
 pub(super) fn find_out() -> bool {
-    /// `HWCAP2_POE` (`arch/arm64/include/uapi/asm/hwcap.h`).
+    /// `HWCAP2_SME` and `HWCAP2_POE` (`arch/arm64/include/uapi/asm/hwcap.h`).
+    const SME: u64 = 1 << 23;
     const POE: u64 = 1 << 63;
     // SAFETY: asks only.
     let capabilities = unsafe { libc::getauxval(libc::AT_HWCAP2) };
-    capabilities & POE == 0
+    capabilities & (SME | POE) == 0
 }
 
 /// What the kernel resets for a handler: nothing that is kept over calls. (It leaves
-/// FPCR alone; streaming mode is left and ZA off, as they are where compiled guests run.)
+/// FPCR alone.)
 pub(super) struct Settings;
 
 impl Settings {

@@ -14,14 +14,16 @@
 //! | callee-saved registers | are reloaded where the guest is landed at |
 //! | all other registers | are caller-saved: nobody looks at them |
 //! | floating-point settings | are put back here, where the kernel resets them for a handler |
-//! | the signal mask | is as it was: ours blocks nothing (`SA_NODEFER`, an empty `sa_mask`) |
+//! | the signal mask | is put back here: ours blocks nothing, but who calls us, or installs us again, may have blocked something |
 //! | the alternate stack | is in use while the stack pointer is on it; nothing to put back, but with `SS_AUTODISARM`: then the kernel returns |
 //! | shadow stacks | where there are any, the kernel returns |
 //! | access rights of protection keys | if the kernel changed them for the handler, it returns |
 //! | frames of others | there must be none: if somebody else's handler called ours, it returns |
 //!
-//! That nobody is between the kernel and us shows by where the kernel put the frame: right
-//! above our stack pointer when we were entered, and only there.
+//! That nobody is between the kernel and us, who would want to be returned to, shows by where
+//! the details and the context are: right above our stack pointer when we were entered, as the
+//! kernel lays out its frame. A handler that calls ours last of all may have left no frame
+//! of its own; then there is nothing to return to, but its mask.
 //!
 //! One file per instruction set, with the same items in the same order.
 
@@ -125,7 +127,32 @@ pub(super) unsafe fn try_jump(
         return;
     };
     settings.put_back();
+    // SAFETY: the kernel's context has the mask there, which is shorter than the C library's.
+    unsafe { put_back_mask((&raw const (*context).uc_sigmask).cast()) };
     // SAFETY: this function's duties; and nothing of what the kernel would put back is
     // missed, as the table above says.
     unsafe { resume.jump() }
+}
+
+/// Bytes of the kernel's signal masks (`_NSIG / 8`, `asm/signal.h`).
+const MASK_BYTES: usize = 8;
+
+/// Makes `mask` the mask of this thread.
+///
+/// # Safety
+///
+/// * There is a mask of the kernel's, of [`MASK_BYTES`].
+unsafe fn put_back_mask(mask: *const u8) {
+    // The C library's own function takes a larger mask, of which the kernel has given no more.
+    // It can't fail with a mask that can be read; `errno` stays as it is.
+    // SAFETY: this function's duty; the old mask is not asked for.
+    unsafe {
+        libc::syscall(
+            libc::SYS_rt_sigprocmask,
+            libc::SIG_SETMASK,
+            mask,
+            core::ptr::null_mut::<u8>(),
+            MASK_BYTES,
+        );
+    }
 }

@@ -27,10 +27,11 @@ pub(crate) unsafe extern "C-unwind" fn entry(
     )
 }
 
-/// Whether `sp` is where the kernel entered a handler with these details:
-/// `struct rt_sigframe` begins with them (`arch/riscv/kernel/signal.c`).
-pub(super) fn is_kernels_frame(sp: usize, info: usize, _context: usize) -> bool {
-    info == sp
+/// Whether `sp` is where the kernel entered a handler with these details and this context:
+/// `struct rt_sigframe` has the details, of 128 bytes, and the context
+/// (`arch/riscv/kernel/signal.c`).
+pub(super) fn is_kernels_frame(sp: usize, info: usize, context: usize) -> bool {
+    info == sp && context == sp.wrapping_add(128)
 }
 
 /// Whether this machine has nothing that a jump could not put back: no shadow stack

@@ -27,11 +27,11 @@ pub(crate) unsafe extern "C-unwind" fn entry(
     )
 }
 
-/// Whether `sp` is where the kernel entered a handler with these details:
-/// `struct rt_sigframe` begins with a register save area and an instruction, which
-/// leave 168 bytes before them (`arch/s390/kernel/signal.c`).
-pub(super) fn is_kernels_frame(sp: usize, info: usize, _context: usize) -> bool {
-    info == sp.wrapping_add(168)
+/// Whether `sp` is where the kernel entered a handler with these details and this context:
+/// `struct rt_sigframe` has a register save area and an instruction, which take 168
+/// bytes, the details, of 128 bytes, and the context (`arch/s390/kernel/signal.c`).
+pub(super) fn is_kernels_frame(sp: usize, info: usize, context: usize) -> bool {
+    info == sp.wrapping_add(168) && context == info.wrapping_add(128)
 }
 
 /// Whether this machine has nothing that a jump could not put back: it never has.

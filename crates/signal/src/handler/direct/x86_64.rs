@@ -31,11 +31,11 @@ pub(crate) unsafe extern "C-unwind" fn entry(
     )
 }
 
-/// Whether `sp` is where the kernel entered a handler with this context:
-/// `struct rt_sigframe` begins with the return address, then comes the context
+/// Whether `sp` is where the kernel entered a handler with these details and this context:
+/// `struct rt_sigframe` has the return address, the context of 304 bytes, the details
 /// (`arch/x86/include/asm/sigframe.h`).
-pub(super) fn is_kernels_frame(sp: usize, _info: usize, context: usize) -> bool {
-    context == sp.wrapping_add(8)
+pub(super) fn is_kernels_frame(sp: usize, info: usize, context: usize) -> bool {
+    context == sp.wrapping_add(8) && info == sp.wrapping_add(8 + 304)
 }
 
 /// Byte offset of the protection keys' register in an area of XSAVE; 0 if this machine
