@@ -87,6 +87,13 @@ impl Context {
         Ok(found.as_ref().map_err(String::clone))
     }
 
+    /// Valgrind.
+    pub(crate) fn valgrind(&self) -> Result<Result<&Path, String>> {
+        let found = self.provisioned()?.valgrind.as_ref();
+        let found = found.ok_or_else(|| anyhow!("nobody asked for Valgrind"))?;
+        Ok(found.as_deref().map_err(String::clone))
+    }
+
     /// Whether `file` has to be made: nobody has asked for it in this run.
     pub(crate) fn is_first(&self, file: &Path) -> bool {
         self.made.borrow_mut().insert(file.to_owned())
@@ -95,6 +102,20 @@ impl Context {
     /// A cargo command to add arguments to.
     pub(crate) fn cargo(&self) -> Cmd<'_> {
         cmd!(self.shell, "cargo")
+    }
+
+    /// The program `name` of the package that has the test target `test`, as tests are
+    /// compiled.
+    ///
+    /// A test target brings the programs of its package along, and the features that tests of
+    /// the whole workspace are compiled with: what those have compiled is used, and the
+    /// compiler of the guests is not compiled a second time.
+    pub(crate) fn program_of_tests(&self, test: &str, name: &str) -> Result<PathBuf> {
+        self.cargo()
+            .args(["build", "--quiet", "--workspace", "--all-features"])
+            .args(["--test", test])
+            .run()?;
+        Ok(self.target_dir("debug").join(name))
     }
 
     pub(crate) fn root(&self) -> &Path {

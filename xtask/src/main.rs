@@ -10,6 +10,7 @@ mod combinations;
 mod context;
 mod counts;
 mod generated;
+mod image_counts;
 mod legs;
 mod policy;
 mod process;
@@ -61,6 +62,12 @@ enum Command {
     },
     /// trapline and its peer side by side; writes `docs/benchmarks.md`.
     Bench(BenchOptions),
+    /// How many instructions each hot path takes, beside the baseline; fails if one takes more.
+    Counts {
+        /// Makes them the baseline.
+        #[arg(long)]
+        update: bool,
+    },
     /// Gets what the legs on other instruction sets need, and names it.
     Provision {
         /// How far to go for what is missing.
@@ -100,7 +107,7 @@ struct CountOptions {
 impl CountOptions {
     fn carry_out(&self) -> anyhow::Result<bool> {
         let (context, archs) = bare_context(self.arch)?;
-        counts::command(&context, &archs, self.update)?;
+        image_counts::command(&context, &archs, self.update)?;
         Ok(true)
     }
 }
@@ -204,7 +211,7 @@ impl TestSelection {
             (None, true, needs) => matches!(needs, [Machine::Bare(_)]),
             (Some(arch), true, needs) => needs == [Machine::Bare(arch)],
             // The host's own tests need no other machine.
-            (arch, false, []) => arch == Arch::host(),
+            (arch, false, [] | [Machine::Valgrind]) => arch == Arch::host(),
             (Some(arch), false, needs) => needs == [Machine::Hosted(arch)],
         }
     }
@@ -257,6 +264,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
             ImageCommand::Size(options) => options.carry_out(),
         },
         Command::Bench(options) => options.carry_out(),
+        Command::Counts { update } => count(update),
         Command::Provision { from, without } => provision(from, &without),
         Command::Deny(options) => run_one(&steps::DENY, &options),
     }
@@ -300,6 +308,17 @@ fn run_one(step: &'static Step, options: &StrictOption) -> anyhow::Result<bool> 
     ))
 }
 
+/// Counts instructions, and compares them with the baseline or makes them that.
+fn count(update: bool) -> anyhow::Result<bool> {
+    let context = Context::new(true)?;
+    context.start_provisioning(Wanted {
+        valgrind: true,
+        ..Wanted::default()
+    });
+    counts::command(&context, update)?;
+    Ok(true)
+}
+
 /// Gets toolchains and emulators, and says where each comes from; `false` if one is missing.
 fn provision(from: From, without: &[Arch]) -> anyhow::Result<bool> {
     let folder = Context::new(true)?.target_dir("toolchain");
@@ -328,6 +347,10 @@ fn provision(from: From, without: &[Arch]) -> anyhow::Result<bool> {
             .as_ref()
             .map(|bare| format!("{}, {}", bare.compiler, bare.emulator.display()));
         tell(arch.bare_target().unwrap_or(arch.name()), text);
+    }
+    if let Some(result) = &found.valgrind {
+        let text = result.as_ref().map(|file| file.display().to_string());
+        tell("instruction counts", text);
     }
     Ok(complete)
 }

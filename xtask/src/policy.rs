@@ -305,6 +305,14 @@ pub(crate) const CRATES: &[CratePolicy] = &[
         ..DEFAULT
     },
     CratePolicy {
+        name: "trapline-counts",
+        layer: Layer::Top,
+        may_use: BELOW_PROGRAMS,
+        published: false,
+        no_std: false,
+        ..DEFAULT
+    },
+    CratePolicy {
         name: "trapline-test-image",
         layer: Layer::Top,
         may_use: BELOW_PROGRAMS,

@@ -23,6 +23,8 @@ pub(crate) enum Machine {
     Hosted(Arch),
     /// Bare metal.
     Bare(Arch),
+    /// This machine, as Valgrind emulates it.
+    Valgrind,
 }
 
 /// One thing to check.
@@ -129,6 +131,7 @@ pub(crate) fn wanted(steps: &[&Step]) -> Wanted {
             match machine {
                 Machine::Hosted(arch) => wanted.hosted.insert(*arch),
                 Machine::Bare(arch) => wanted.bare.insert(*arch),
+                Machine::Valgrind => std::mem::replace(&mut wanted.valgrind, true),
             };
         }
     }

@@ -17,7 +17,8 @@ use anyhow::{Context as _, Result, bail};
 
 use crate::paths::{Input, PATHS};
 
-const USAGE: &str = "usage: trapline-counts paths | guest | run PATH TIMES HARDWARE_TRAPS EXPLICIT_CHECKS";
+const USAGE: &str =
+    "usage: trapline-counts paths | guest | run PATH TIMES HARDWARE_TRAPS EXPLICIT_CHECKS";
 
 fn main() -> ExitCode {
     match run() {
@@ -36,10 +37,7 @@ fn run() -> Result<()> {
         // One a line: name, times, parts of an operation, text.
         ["paths"] => {
             for path in PATHS {
-                println!(
-                    "{} {} {} {}",
-                    path.name, path.times, path.parts, path.what
-                );
+                println!("{} {} {} {}", path.name, path.times, path.parts, path.what);
             }
         }
         ["guest"] => print!("{}", guest::text()),

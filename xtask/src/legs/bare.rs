@@ -11,7 +11,7 @@ use super::bundle::{Sums, Traps, bundle};
 use super::outcome::Outcome;
 use crate::arch::{Arch, cargo_variable};
 use crate::context::Context;
-use crate::counts;
+use crate::image_counts;
 use crate::process::{self, End};
 use crate::step::{Report, TestCounts};
 use crate::toolchain::Bare;
@@ -93,7 +93,7 @@ fn boot_all(bare: &Bare, image: &Image, contents: Contents<'_>) -> Result<TestCo
     }
     if contents.traps == Traps::ALL {
         // Whether they are there: what they are is for `cargo xtask image counts`.
-        counts.passed += counts::measure(bare, &image.file)?.len() as u64;
+        counts.passed += image_counts::measure(bare, &image.file)?.len() as u64;
     }
     Ok(counts)
 }

@@ -94,15 +94,7 @@ pub(crate) fn bundle(context: &Context, arch: Arch, traps: Traps, scripts: bool)
 fn make(context: &Context, arch: Arch, traps: Traps, scripts: bool, file: &Path) -> Result<String> {
     let folder = file.parent().context("a bundle lies in a folder")?;
     context.shell.create_dir(folder)?;
-    // A test target brings the program along, and the features that tests of the whole
-    // workspace are compiled with: what those have compiled is used, and the compiler of the
-    // guests is not compiled a second time.
-    context
-        .cargo()
-        .args(["build", "--quiet", "--workspace", "--all-features"])
-        .args(["--test", PROGRAM_TEST])
-        .run()?;
-    let program = context.target_dir("debug").join("trapline-bundle");
+    let program = context.program_of_tests(PROGRAM_TEST, "trapline-bundle")?;
     let shell = &context.shell;
     let mut command = xshell::cmd!(shell, "{program}")
         .args(["--target", arch.hosted_target(), "--scenarios", SCENARIOS])

@@ -1,6 +1,7 @@
 //! The steps, in the order in which CI runs them: what fails fastest comes first.
 
 mod clippy;
+mod counts;
 mod deny;
 mod doc;
 mod features;
@@ -38,6 +39,7 @@ pub(crate) const ALL: &[&Step] = &[
     &no_std::NO_STD,
     &loom::LOOM,
     &test::TEST,
+    &counts::COUNTS,
     &legs::AARCH64,
     &legs::RISCV64,
     &legs::S390X,

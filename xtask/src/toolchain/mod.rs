@@ -2,8 +2,8 @@
 //! a linker, an emulator. Each is taken from where it is found first:
 //!
 //! 1. what the machine has: the active toolchain, programs on the path;
-//! 2. what rustup adds to the active toolchain; for QEMU and linkers, and only where nobody
-//!    minds, packages installed on the machine ([`system`]);
+//! 2. what rustup adds to the active toolchain; for QEMU, linkers and Valgrind, and only
+//!    where nobody minds, packages installed on the machine ([`system`]);
 //! 3. Debian packages unpacked under the build directory ([`debian`]).
 //!
 //! `TRAPLINE_TOOLCHAIN_ROOT` names a folder like that of 3, and is then used instead of
@@ -30,6 +30,7 @@ use xshell::{Shell, cmd};
 use self::debian::Part;
 use self::rustup::Active;
 use crate::arch::{Arch, cargo_variable};
+use crate::counts;
 use crate::process;
 use crate::qemu;
 
@@ -55,11 +56,13 @@ pub(crate) struct Wanted {
     pub(crate) hosted: BTreeSet<Arch>,
     /// Kernels.
     pub(crate) bare: BTreeSet<Arch>,
+    /// Valgrind, for programs of this machine.
+    pub(crate) valgrind: bool,
 }
 
 impl Wanted {
     pub(crate) fn is_empty(&self) -> bool {
-        self.hosted.is_empty() && self.bare.is_empty()
+        self.hosted.is_empty() && self.bare.is_empty() && !self.valgrind
     }
 
     /// All that this machine doesn't run by itself.
@@ -67,6 +70,7 @@ impl Wanted {
         Self {
             hosted: Arch::emulated().collect(),
             bare: Arch::bare().collect(),
+            valgrind: counts::is_possible(),
         }
     }
 }
@@ -76,6 +80,8 @@ impl Wanted {
 pub(crate) struct Provisioned {
     pub(crate) hosted: BTreeMap<Arch, Result<Hosted, String>>,
     pub(crate) bare: BTreeMap<Arch, Result<Bare, String>>,
+    /// `None`: nobody wanted it.
+    pub(crate) valgrind: Option<Result<PathBuf, String>>,
 }
 
 /// A Rust compiler.
@@ -237,6 +243,7 @@ impl<'l> Search<'l> {
         }
         self.install_emulators(wanted);
         self.install_linkers(wanted);
+        self.install_valgrind(wanted);
         self.unpack(wanted);
         let hosted = wanted.hosted.iter();
         let bare = wanted.bare.iter();
@@ -247,6 +254,7 @@ impl<'l> Search<'l> {
             bare: bare
                 .map(|arch| (*arch, self.explained(self.bare(*arch))))
                 .collect(),
+            valgrind: wanted.valgrind.then(|| self.explained(valgrind())),
         }
     }
 
@@ -329,6 +337,15 @@ impl<'l> Search<'l> {
         }
         if let Err(error) = system::install(&packages, self.log) {
             self.failed("installing linkers", &error);
+        }
+    }
+
+    fn install_valgrind(&mut self, wanted: &Wanted) {
+        if self.from == From::Here || !wanted.valgrind || valgrind().is_ok() {
+            return;
+        }
+        if let Err(error) = system::install(&[VALGRIND.to_owned()], self.log) {
+            self.failed("installing Valgrind", &error);
         }
     }
 
@@ -527,6 +544,13 @@ pub(crate) fn program(name: &str) -> Option<PathBuf> {
     std::env::split_paths(&path)
         .map(|folder| folder.join(name))
         .find(|file| file.is_file())
+}
+
+/// A program, and the package that has it.
+const VALGRIND: &str = "valgrind";
+
+fn valgrind() -> Result<PathBuf> {
+    program(VALGRIND).with_context(|| format!("there is no {VALGRIND}"))
 }
 
 /// A file with the output of all commands, and a line on stderr for what a reader wants
