@@ -297,7 +297,7 @@ impl StoreCore {
     /// * `func_ref` is of this store.
     /// * `slots` has room for the larger number of the function's parameters and
     ///   results, which is `len`; it holds arguments of the parameters' types.
-    #[inline]
+    #[inline(always)]
     pub(crate) unsafe fn call(
         &self,
         func_ref: NonNull<VMFuncRef>,
@@ -321,9 +321,6 @@ impl StoreCore {
     /// * `code` is that of a function of this store with the array calling
     ///   convention, `callee` its context.
     /// * `slots` and `len` are as for [`call`](Self::call).
-    //
-    // Always, so that a typed call is the call of a trampoline and what little is around
-    // it: a call of its own would be a tenth of the whole. All that is long is apart.
     #[inline(always)]
     pub(crate) unsafe fn enter(
         &self,
