@@ -187,15 +187,15 @@ fn a_store_entered_again_behind_another_has_both_its_runs_and_nothing_of_the_oth
 }
 
 thread_local! {
-    static INSIDE: std::cell::Cell<Option<trapline_embed::Func>> = const { std::cell::Cell::new(None) };
+    static INSIDE: std::cell::Cell<Option<Func>> = const { std::cell::Cell::new(None) };
 }
 
 trait DataIn {
-    fn data_in(&self) -> trapline_embed::Func;
+    fn data_in(&self) -> Func;
 }
 
 impl DataIn for StoreContext<()> {
-    fn data_in(&self) -> trapline_embed::Func {
+    fn data_in(&self) -> Func {
         INSIDE.get().expect("set by the host function of A")
     }
 }
