@@ -1,8 +1,6 @@
 //! One entry into guest code, and the chain of them.
 
-use alloc::boxed::Box;
-use core::any::Any;
-use core::cell::{Cell, UnsafeCell};
+use core::cell::Cell;
 use core::fmt;
 use core::marker::{PhantomData, PhantomPinned};
 use core::mem;
@@ -10,13 +8,14 @@ use core::ops::ControlFlow;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{Ordering, compiler_fence};
 
-use trapline_arch::{JmpBuf, LandingPoint, VirtualAddress, longjmp};
+use trapline_arch::{JmpBuf, VirtualAddress, longjmp};
 use trapline_code_registry::TrapKind;
 use trapline_cpu_local::cpu_local;
 
+use crate::slot::UnwindSlot;
 use crate::store::AnyStore;
 use crate::vm::StoreWords;
-use crate::{Store, Trap, VMStoreContext, VMStoreContextLayout, WasmFault};
+use crate::{Store, VMStoreContext, VMStoreContextLayout, WasmFault};
 
 cpu_local! {
     /// The innermost activation of this CPU (hosted: of this thread), from
@@ -56,6 +55,13 @@ impl fmt::Debug for ActivationHead {
 /// The head of this CPU's chain.
 #[inline(never)]
 pub(crate) fn head() -> *const Activation {
+    head_here()
+}
+
+/// The same in line: for functions that are never inlined themselves and ask once, before
+/// anything else.
+#[inline(always)]
+pub(crate) fn head_here() -> *const Activation {
     ACTIVATION.with(ActivationHead::innermost)
 }
 
@@ -94,13 +100,6 @@ pub(crate) struct HardwareTrap {
     pub(crate) wasm_fault: Option<WasmFault>,
 }
 
-/// What the unwind slot holds.
-#[derive(Debug)]
-pub(crate) enum Unwind {
-    Panic(Box<dyn Any + Send>),
-    Trap(Trap),
-}
-
 /// One entry into guest code.
 ///
 /// It lives in the frame of the [`catch_traps`](crate::catch_traps) that made
@@ -125,7 +124,7 @@ pub struct Activation {
     /// they are if the store has no older entry.
     saved: Cell<Option<StoreWords>>,
     hardware_trap: Cell<Option<HardwareTrap>>,
-    unwind: UnsafeCell<Option<Unwind>>,
+    unwind: UnwindSlot,
     _pinned: PhantomPinned,
 }
 
@@ -148,7 +147,7 @@ impl Activation {
             jmp_buf: Cell::new(ptr::null()),
             saved: Cell::new(None),
             hardware_trap: Cell::new(None),
-            unwind: UnsafeCell::new(None),
+            unwind: UnwindSlot::new(),
             _pinned: PhantomPinned,
         }
     }
@@ -170,7 +169,7 @@ impl Activation {
         // words are zero, and there is nothing to keep or to clear.
         if !words.are_zero() {
             // SAFETY: as above.
-            unsafe { self.set_aside(const { &S::LAYOUT }) };
+            unsafe { self.set_aside::<S>() };
         }
         push(self);
         Entered {
@@ -183,9 +182,10 @@ impl Activation {
     ///
     /// # Safety
     ///
-    /// * `layout` is the store's.
+    /// * `S` is the type of the store.
     #[cold]
-    unsafe fn set_aside(&self, layout: &VMStoreContextLayout) {
+    unsafe fn set_aside<S: Store>(&self) {
+        let layout = const { &S::LAYOUT };
         // SAFETY: the caller's duty; what was in the words is saved before it is cleared.
         unsafe {
             self.saved
@@ -198,17 +198,17 @@ impl Activation {
     ///
     /// # Safety
     ///
-    /// * `layout` is the store's, whose guest that this activation entered has been
+    /// * `S` is the type of the store, whose guest that this activation entered has been
     ///   left.
     #[inline]
-    unsafe fn put_back(&self, layout: &VMStoreContextLayout) {
+    unsafe fn put_back<S: Store>(&self) {
         // SAFETY: nobody holds a reference into a cell beyond a method.
         if unsafe { (*self.saved.as_ptr()).is_none() } {
             // SAFETY: the caller's duty.
-            unsafe { StoreWords::default().write(self.store_context, layout) };
+            unsafe { StoreWords::default().write(self.store_context, const { &S::LAYOUT }) };
         } else {
             // SAFETY: the caller's duty.
-            unsafe { self.put_back_saved(layout) };
+            unsafe { self.put_back_saved::<S>() };
         }
     }
 
@@ -216,9 +216,12 @@ impl Activation {
     ///
     /// * As for [`put_back`](Self::put_back).
     #[cold]
-    unsafe fn put_back_saved(&self, layout: &VMStoreContextLayout) {
+    unsafe fn put_back_saved<S: Store>(&self) {
         // SAFETY: the caller's duty.
-        unsafe { self.saved_words().write(self.store_context, layout) };
+        unsafe {
+            self.saved_words()
+                .write(self.store_context, const { &S::LAYOUT });
+        }
     }
 
     /// The next older activation of this CPU.
@@ -242,8 +245,7 @@ impl Activation {
     #[inline]
     #[must_use]
     pub fn is_unwinding(&self) -> bool {
-        // SAFETY: nobody holds a reference into the slot beyond a method.
-        unsafe { (*self.unwind.get()).is_some() }
+        self.unwind.is_set()
     }
 
     /// Address of the activation: above all frames of its guest.
@@ -332,28 +334,10 @@ impl Activation {
         self.hardware_trap.get()
     }
 
-    /// Records why the guest is being left.
-    ///
-    /// # Panics
-    ///
-    /// If something is recorded already: the earlier reason must not be lost.
+    /// Where the reason to leave the guest is recorded.
     #[inline]
-    pub(crate) fn record(&self, unwind: Unwind) {
-        // SAFETY: nobody holds a reference into the slot beyond a method, this one
-        // included: no code of others (the `Debug` of an error, say) runs while the
-        // slot is looked at.
-        if let Some(earlier) = unsafe { &*self.unwind.get() } {
-            recorded_already(earlier);
-        }
-        // SAFETY: as above; there is nothing in the slot that would have to be dropped.
-        unsafe { self.unwind.get().write(Some(unwind)) };
-    }
-
-    /// Takes what was recorded.
-    #[inline]
-    pub(crate) fn take_unwind(&self) -> Option<Unwind> {
-        // SAFETY: nobody holds a reference into the slot beyond a method.
-        unsafe { (*self.unwind.get()).take() }
+    pub(crate) const fn unwind(&self) -> &UnwindSlot {
+        &self.unwind
     }
 
     /// Leaves the guest for where this activation is landed at.
@@ -366,6 +350,7 @@ impl Activation {
     /// # Panics
     ///
     /// If the guest has no landing pad on record.
+    #[inline]
     pub(crate) unsafe fn land(&self) -> ! {
         let buf = self.jmp_buf.get();
         if !buf.is_null() {
@@ -373,32 +358,16 @@ impl Activation {
             // activation belongs to, which is running.
             unsafe { longjmp(buf, 1) }
         }
-        // SAFETY: the guest being left is the innermost of its store.
-        let words = unsafe { self.live_words() };
+        // SAFETY: the context is the store's; the guest being left is its innermost.
+        let landing = unsafe { self.store().landing_point(self.store_context) };
         assert!(
-            words.entry_trap_handler != 0,
+            landing.pc != 0,
             "catch_traps_with_landing_pad was used, but no entry trampoline with a landing pad was called"
         );
-        let landing = LandingPoint {
-            pc: words.entry_trap_handler,
-            sp: words.entry_sp,
-            fp: words.entry_fp,
-        };
         // SAFETY: the trampoline that wrote the words is running, and its
         // landing pad expects just these registers.
         unsafe { landing.with_payload(0, 0).jump() }
     }
-}
-
-#[cold]
-fn recorded_already(earlier: &Unwind) -> ! {
-    let earlier = match earlier {
-        Unwind::Panic(_) => "a host panic",
-        Unwind::Trap(trap) => trap
-            .kind()
-            .map_or("an error of a host function", TrapKind::message),
-    };
-    panic!("a reason to leave the guest is recorded already, and was not raised: {earlier}");
 }
 
 impl fmt::Debug for Activation {
@@ -423,9 +392,9 @@ impl<S: Store> Drop for Entered<'_, S> {
     #[inline]
     fn drop(&mut self) {
         let activation = self.activation;
-        // SAFETY: the layout is the store's; the guest has been left, and the
+        // SAFETY: the type is the store's; the guest has been left, and the
         // words are those of the time before it was entered.
-        unsafe { activation.put_back(const { &S::LAYOUT }) };
+        unsafe { activation.put_back::<S>() };
         // SAFETY: the activation is linked, so this is the head of the chain of the
         // CPU that this runs on: `push` or, after a suspension, `resume` put it
         // there. It lives as long as the CPU, or thread, does.

@@ -91,21 +91,22 @@ pub unsafe fn visit_frames_from<S: Store>(
     unsafe { walk(runs, usize::MAX, visit) }
 }
 
-/// The frames that a trap in the guest of `activation` happened in, as many as
-/// its store wants.
+/// Puts in the innermost `limit` frames of the store that a trap in the guest of `activation`
+/// happened in.
 ///
 /// # Safety
 ///
 /// * `activation` is this CPU's innermost; its guest has called out, or trapped
 ///   by the hardware, and its frames are alive.
-pub(crate) unsafe fn capture_for_trap(activation: &Activation) -> Option<RawBacktrace> {
-    let limit = activation.store().backtrace_limit();
-    if limit == 0 {
-        return None;
-    }
+#[inline(never)]
+pub(crate) unsafe fn capture_for_trap(
+    activation: &Activation,
+    limit: usize,
+    backtrace: &mut Option<RawBacktrace>,
+) {
     let here = 0_u8;
     // SAFETY: the caller's duty.
-    Some(unsafe {
+    *backtrace = Some(unsafe {
         RawBacktrace::capture(
             Runs::of_store(
                 activation,
@@ -115,7 +116,7 @@ pub(crate) unsafe fn capture_for_trap(activation: &Activation) -> Option<RawBack
             ),
             limit,
         )
-    })
+    });
 }
 
 /// The runs of one store's frames, innermost first.

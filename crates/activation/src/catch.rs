@@ -1,12 +1,14 @@
 //! Entering a guest, and being told how it was left.
 
-use core::mem::{MaybeUninit, needs_drop};
+use core::mem::{self, MaybeUninit, needs_drop};
 use core::ptr::NonNull;
 
 use trapline_arch::call_with_setjmp;
+use trapline_code_registry::TrapKind;
 
-use crate::activation::{Activation, Unwind};
-use crate::{Store, Trap, VMContext, panic};
+use crate::activation::Activation;
+use crate::slot::Taken;
+use crate::{Store, Trap, TrapReason, VMContext, panic};
 
 /// Runs `f`, which enters a guest of `store`; a trap in the guest comes back as
 /// `Err`, a panic of a host function called by the guest goes on unwinding from
@@ -94,6 +96,32 @@ where
     S: Store,
     F: FnOnce(NonNull<VMContext>) -> R,
 {
+    catch_traps_into(store, f, take_trap)
+}
+
+/// [`catch_traps`] for embedders that have an error of their own: `into_error` makes it of the
+/// trap, right where that was recorded. It takes out what it needs, say with
+/// [`mem::replace`] and [`Option::take`]; the rest is dropped.
+///
+/// It runs when the guest has been left and everything is as it was before entry.
+///
+/// # Errors
+///
+/// What `into_error` makes of the trap that the guest was left for.
+///
+/// # Panics
+///
+/// As [`catch_traps`].
+#[inline]
+pub fn catch_traps_into<S, R, E, F>(
+    store: &S,
+    f: F,
+    into_error: impl FnOnce(&mut Trap) -> E,
+) -> Result<R, E>
+where
+    S: Store,
+    F: FnOnce(NonNull<VMContext>) -> R,
+{
     const {
         assert!(
             !needs_drop::<F>(),
@@ -119,7 +147,7 @@ where
     // SAFETY: the closure has returned, having written its result.
     let result = returned.then(|| unsafe { result.assume_init() });
     if activation.is_unwinding() {
-        return Err(left(&activation));
+        return Err(left(&activation, into_error));
     }
     Ok(result.unwrap_or_else(|| nothing_recorded()))
 }
@@ -151,6 +179,32 @@ where
     S: Store,
     F: FnOnce(NonNull<VMContext>) -> Option<R>,
 {
+    catch_traps_with_landing_pad_into(store, f, take_trap)
+}
+
+/// [`catch_traps_with_landing_pad`] with an error of one's own: `into_error` is as for
+/// [`catch_traps_into`].
+///
+/// # Errors
+///
+/// What `into_error` makes of the trap that the guest was left for.
+///
+/// # Panics
+///
+/// As [`catch_traps_with_landing_pad`].
+//
+// Always in line: what `f` captures would go through memory, and of the few instructions that an
+// entry takes a good part would be the registers that a call of its own saves.
+#[inline(always)]
+pub fn catch_traps_with_landing_pad_into<S, R, E, F>(
+    store: &S,
+    f: F,
+    into_error: impl FnOnce(&mut Trap) -> E,
+) -> Result<R, E>
+where
+    S: Store,
+    F: FnOnce(NonNull<VMContext>) -> Option<R>,
+{
     const {
         assert!(
             S::LAYOUT.landing_pad.is_some(),
@@ -165,18 +219,24 @@ where
         f(caller)
     };
     if activation.is_unwinding() {
-        return Err(left(&activation));
+        return Err(left(&activation, into_error));
     }
     Ok(result.unwrap_or_else(|| nothing_recorded()))
 }
 
-/// The trap that was recorded; or goes on with the panic that was.
+/// The whole trap.
+fn take_trap(trap: &mut Trap) -> Trap {
+    // What is left behind has nothing to drop.
+    mem::replace(trap, Trap::new(TrapReason::Wasm(TrapKind::InternalAssert)))
+}
+
+/// The error for the trap that was recorded; or goes on with the panic that was.
 #[cold]
 #[inline(never)]
-fn left(activation: &Activation) -> Trap {
-    match activation.take_unwind() {
-        None => nothing_recorded(),
-        Some(Unwind::Trap(trap)) => {
+fn left<E>(activation: &Activation, into_error: impl FnOnce(&mut Trap) -> E) -> E {
+    match activation.unwind().take() {
+        Taken::Nothing => nothing_recorded(),
+        Taken::Trap(mut trap) => {
             #[cfg(feature = "tracing")]
             tracing::debug!(
                 target: "trapline",
@@ -184,9 +244,9 @@ fn left(activation: &Activation) -> Trap {
                 frames = trap.backtrace.as_ref().map(trapline_backtrace::RawBacktrace::len),
                 "trap caught"
             );
-            trap
+            into_error(&mut trap)
         }
-        Some(Unwind::Panic(payload)) => panic::resume(payload),
+        Taken::Panic(payload) => panic::resume(payload),
     }
 }
 

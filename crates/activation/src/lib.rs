@@ -105,6 +105,7 @@ mod catch;
 mod handler;
 pub mod panic;
 mod raise;
+mod slot;
 mod store;
 mod suspend;
 mod trap;
@@ -115,9 +116,13 @@ pub use capture::{
     capture_backtrace, capture_backtrace_inline, capture_backtrace_limited, visit_frames,
     visit_frames_from,
 };
-pub use catch::{catch_traps, catch_traps_with_landing_pad};
+pub use catch::{
+    catch_traps, catch_traps_into, catch_traps_with_landing_pad, catch_traps_with_landing_pad_into,
+};
 pub use handler::{Outcome, handle_wasm_exception, handle_wasm_exception_with_fp};
-pub use raise::{raise_preexisting_trap, raise_trap, record_trap, record_unwind};
+pub use raise::{
+    raise_preexisting_trap, raise_trap, record_caught_trap, record_trap, record_unwind,
+};
 pub use store::{FaultVerdict, GuestFault, Store};
 pub use suspend::{ActivationMark, SuspendedActivations, suspend_activations};
 pub use trap::{CoreDump, SandboxEscape, Trap, TrapReason, UnwindReason, WasmFault};

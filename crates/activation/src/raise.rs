@@ -1,13 +1,16 @@
 //! Recording why a guest is left, and leaving it. Normal context: the exception
 //! handler has returned, or there never was one.
 
+use alloc::boxed::Box;
+use core::any::Any;
 use core::error::Error;
 
+use trapline_backtrace::RawBacktrace;
 use trapline_code_registry::TrapKind;
 
-use crate::activation::{Activation, Unwind, head};
+use crate::activation::{Activation, head, head_here};
 use crate::capture::capture_for_trap;
-use crate::{Trap, TrapReason, UnwindReason, panic};
+use crate::{Trap, TrapReason, UnwindReason, WasmFault, panic};
 
 /// Records, in the innermost activation, why its guest is to be left, and
 /// captures what the guest's store wants of it: backtrace and core dump.
@@ -25,63 +28,122 @@ use crate::{Trap, TrapReason, UnwindReason, panic};
 ///
 /// If there is no activation on this CPU, or if one reason is recorded already. A host
 /// panic that there is no activation for goes on from here.
+//
+// In line, so that a caller that knows its reason passes no more than that.
+#[inline(always)]
 pub fn record_unwind(reason: UnwindReason) {
+    match reason {
+        UnwindReason::Trap(TrapReason::User(error)) => record_host_error(error),
+        UnwindReason::Trap(reason) => record_reason(reason),
+        UnwindReason::Panic(payload) => record_panic(payload),
+    }
+}
+
+/// Records that a host function panicked.
+#[cold]
+#[inline(never)]
+fn record_panic(payload: Box<dyn Any + Send>) {
+    // SAFETY: the innermost activation lives further out than this call.
+    match unsafe { head().as_ref() } {
+        Some(activation) => activation.unwind().put_panic(payload),
+        None => panic::resume(payload),
+    }
+}
+
+/// Records a trap that the host has found.
+#[cold]
+#[inline(never)]
+fn record_reason(reason: TrapReason) {
+    // SAFETY: the innermost activation lives further out than this call.
+    let Some(activation) = (unsafe { head_here().as_ref() }) else {
+        outside(&reason);
+    };
+    // SAFETY: the innermost one; compiled code called out of the guest.
+    unsafe { record_captured(activation, reason, None) };
+}
+
+/// Records that a host function failed.
+#[cold]
+#[inline(never)]
+fn record_host_error(error: anyhow::Error) {
+    // SAFETY: the innermost activation lives further out than this call.
+    let Some(activation) = (unsafe { head_here().as_ref() }) else {
+        outside(&&*error);
+    };
+    let mut cause: &(dyn Error + 'static) = error.as_ref();
+    if cause.is::<Trap>() {
+        return record_passed_on(activation, error);
+    }
+    let store = activation.store();
+    // (`anyhow::Chain` can be walked from both ends, which takes its time.)
+    while !store.carries_trap(cause) {
+        let Some(earlier) = cause.source() else {
+            // SAFETY: the innermost one; compiled code called out of the guest.
+            return unsafe { record_captured(activation, TrapReason::User(error), None) };
+        };
+        if let Some(trap) = earlier.downcast_ref::<Trap>()
+            && trap.backtrace.is_some()
+        {
+            let backtrace = trap.backtrace.clone();
+            return record_with_backtrace(activation, error, backtrace);
+        }
+        cause = earlier;
+    }
+    record_with_backtrace(activation, error, None);
+}
+
+/// Records a host function's error with the backtrace that is known of it.
+#[cold]
+fn record_with_backtrace(
+    activation: &Activation,
+    error: anyhow::Error,
+    backtrace: Option<RawBacktrace>,
+) {
+    let mut trap = activation.unwind().put(TrapReason::User(error), None);
+    trap.backtrace = backtrace;
+    trap.leave();
+}
+
+/// Records a trap that a host function has passed on, or made itself.
+#[cold]
+fn record_passed_on(activation: &Activation, error: anyhow::Error) {
+    let trap = match error.downcast::<Trap>() {
+        Ok(trap) => trap,
+        Err(error) => Trap::new(TrapReason::User(error)),
+    };
+    if trap.backtrace.is_some() {
+        return activation.unwind().put_whole(trap);
+    }
+    // One that the host function made itself.
+    // SAFETY: the innermost one; compiled code called out of the guest.
+    unsafe { record_captured(activation, trap.reason, trap.wasm_fault) };
+}
+
+/// Records a trap of a nested guest that was caught, and that a host function passes on: as
+/// it is. Nothing is captured, also if the trap has no backtrace.
+///
+/// For embedders whose host functions say by the type of their error that it is such a trap;
+/// of the others [`record_unwind`] finds out.
+///
+/// # Panics
+///
+/// As [`record_unwind`].
+#[inline]
+pub fn record_caught_trap(trap: Trap) {
     // SAFETY: the innermost activation lives further out than this call.
     let Some(activation) = (unsafe { head().as_ref() }) else {
-        recorded_outside(reason);
+        outside(&trap.reason);
     };
-    match reason {
-        UnwindReason::Panic(payload) => activation.record(Unwind::Panic(payload)),
-        UnwindReason::Trap(TrapReason::User(error)) => record_host_error(activation, error),
-        UnwindReason::Trap(reason) => {
-            // SAFETY: the innermost one; compiled code called out of the guest.
-            unsafe { record_captured(activation, Trap::new(reason)) };
-        }
-    }
+    let mut recorded = activation.unwind().put(trap.reason, trap.wasm_fault);
+    recorded.backtrace = trap.backtrace;
+    recorded.coredump = trap.coredump;
+    recorded.leave();
 }
 
 /// Without the reason's `Debug` (and anyhow's), code that an image would have for nothing else.
 #[cold]
-fn recorded_outside(reason: UnwindReason) -> ! {
-    match reason {
-        UnwindReason::Trap(TrapReason::User(error)) => outside(&&*error),
-        UnwindReason::Trap(reason) => outside(&reason),
-        UnwindReason::Panic(payload) => panic::resume(payload),
-    }
-}
-
 fn outside(what: &dyn core::fmt::Display) -> ! {
     panic!("a reason to leave a guest was recorded outside of any catch_traps: {what}");
-}
-
-/// Records that a host function failed.
-fn record_host_error(activation: &Activation, error: anyhow::Error) {
-    let mut cause: &(dyn Error + 'static) = error.as_ref();
-    if cause.is::<Trap>() {
-        let trap = match error.downcast::<Trap>() {
-            Ok(trap) => trap,
-            Err(error) => Trap::new(TrapReason::User(error)),
-        };
-        if trap.backtrace.is_some() {
-            return activation.record(Unwind::Trap(trap));
-        }
-        // One that the host function made itself.
-        // SAFETY: the innermost one; compiled code called out of the guest.
-        return unsafe { record_captured(activation, trap) };
-    }
-    // (`anyhow::Chain` can be walked from both ends, which takes its time.)
-    while let Some(earlier) = cause.source() {
-        if let Some(trap) = earlier.downcast_ref::<Trap>()
-            && let Some(backtrace) = trap.backtrace.clone()
-        {
-            let mut trap = Trap::new(TrapReason::User(error));
-            trap.backtrace = Some(backtrace);
-            return activation.record(Unwind::Trap(trap));
-        }
-        cause = earlier;
-    }
-    // SAFETY: the innermost one; compiled code called out of the guest.
-    unsafe { record_captured(activation, Trap::new(TrapReason::User(error))) }
 }
 
 /// Records a trap with backtrace and core dump.
@@ -90,19 +152,23 @@ fn record_host_error(activation: &Activation, error: anyhow::Error) {
 ///
 /// * As for [`capture_for_trap`].
 //
-// In line, with what makes the trap: moved around, it would be copied several times.
+// In line, with what makes the reason: see the slot.
 #[inline(always)]
-unsafe fn record_captured(activation: &Activation, trap: Trap) {
-    // SAFETY: the caller's duty.
-    let backtrace = unsafe { capture_for_trap(activation) };
-    let coredump = activation
+unsafe fn record_captured(
+    activation: &Activation,
+    reason: TrapReason,
+    wasm_fault: Option<WasmFault>,
+) {
+    let mut trap = activation.unwind().put(reason, wasm_fault);
+    let limit = activation.store().backtrace_limit();
+    if limit > 0 {
+        // SAFETY: the caller's duty.
+        unsafe { capture_for_trap(activation, limit, &mut trap.backtrace) };
+    }
+    trap.coredump = activation
         .store()
-        .coredump(&trap.reason, backtrace.as_ref());
-    activation.record(Unwind::Trap(Trap {
-        backtrace,
-        coredump,
-        ..trap
-    }));
+        .coredump(&trap.reason, trap.backtrace.as_ref());
+    trap.leave();
 }
 
 /// Leaves the guest for the innermost [`catch_traps`](crate::catch_traps), with
@@ -120,9 +186,10 @@ unsafe fn record_captured(activation: &Activation, trap: Trap) {
 ///
 /// If there is no activation on this CPU, if nothing is recorded in the
 /// innermost one, or if it has no place to land.
+#[inline(never)]
 pub unsafe fn raise_preexisting_trap() -> ! {
     // SAFETY: the innermost activation lives further out than this call.
-    let Some(activation) = (unsafe { head().as_ref() }) else {
+    let Some(activation) = (unsafe { head_here().as_ref() }) else {
         panic!("a trap was raised outside of any catch_traps");
     };
     assert!(
@@ -163,14 +230,13 @@ pub(crate) extern "C" fn leave_after_hardware_trap(activation: usize) -> ! {
     let Some(hardware) = activation.hardware_trap() else {
         panic!("a detour was taken, but no exception handler left a note");
     };
-    let mut trap = Trap::new(TrapReason::Jit {
+    let reason = TrapReason::Jit {
         pc: hardware.pc,
         faulting_addr: hardware.faulting_addr,
         trap: hardware.trap,
-    });
-    trap.wasm_fault = hardware.wasm_fault;
+    };
     // SAFETY: the innermost activation, with the trapping frame.
-    unsafe { record_captured(activation, trap) };
+    unsafe { record_captured(activation, reason, hardware.wasm_fault) };
     // SAFETY: between the guest and this frame there is nothing, and this frame
     // has given away what it owned.
     unsafe { activation.land() }

@@ -1,11 +1,13 @@
 //! What an embedder tells of its store.
 
+use core::error::Error;
 use core::ptr::NonNull;
 
-use trapline_arch::VirtualAddress;
+use trapline_arch::{LandingPoint, VirtualAddress};
 use trapline_backtrace::RawBacktrace;
 use trapline_code_registry::TrapKind;
 
+use crate::vm::StoreWords;
 use crate::{CoreDump, TrapReason, VMContext, VMStoreContext, VMStoreContextLayout, WasmFault};
 
 /// A fault of compiled code at an instruction that its trap table lists.
@@ -93,6 +95,19 @@ pub unsafe trait Store {
         usize::MAX
     }
 
+    /// Whether this is an error of the embedder's own that has, from a nested guest, a trap
+    /// with its backtrace: then none is captured for the host function's error that it is a
+    /// cause of. For errors that are, or have in them, a [`Trap`](crate::Trap) as a cause
+    /// nobody asks.
+    ///
+    /// Called with the causes of a host function's error as it is recorded, outermost
+    /// first, until one carries a trap. It must not panic, as [`coredump`](Self::coredump).
+    #[inline]
+    fn carries_trap(&self, cause: &(dyn Error + 'static)) -> bool {
+        let _ = cause;
+        false
+    }
+
     /// A core dump of the store, taken when a trap is recorded, while the
     /// guest's frames are still there. Called in normal context, on the guest's
     /// stack. It must not panic: between here and the host there are frames of
@@ -108,15 +123,30 @@ pub unsafe trait Store {
 /// The store of an activation, whatever its type.
 pub(crate) trait AnyStore {
     fn layout(&self) -> &'static VMStoreContextLayout;
+
+    /// Where the store's innermost guest is landed at, by its entry trampoline's words; a pc of 0
+    /// if it has none.
+    ///
+    /// # Safety
+    ///
+    /// * The context is the store's, in which no other thread writes.
+    unsafe fn landing_point(&self, context: NonNull<VMStoreContext>) -> LandingPoint;
+
     fn wasm_fault(&self, faulting_addr: VirtualAddress) -> Option<WasmFault>;
     fn on_guest_fault(&self, fault: &GuestFault) -> FaultVerdict;
     fn backtrace_limit(&self) -> usize;
+    fn carries_trap(&self, cause: &(dyn Error + 'static)) -> bool;
     fn coredump(&self, reason: &TrapReason, backtrace: Option<&RawBacktrace>) -> Option<CoreDump>;
 }
 
 impl<S: Store> AnyStore for S {
     fn layout(&self) -> &'static VMStoreContextLayout {
         const { &S::LAYOUT }
+    }
+
+    unsafe fn landing_point(&self, context: NonNull<VMStoreContext>) -> LandingPoint {
+        // SAFETY: the layout is that of the store's context; the caller's duty.
+        unsafe { StoreWords::read_landing(context, const { &S::LAYOUT }) }
     }
 
     fn wasm_fault(&self, faulting_addr: VirtualAddress) -> Option<WasmFault> {
@@ -129,6 +159,10 @@ impl<S: Store> AnyStore for S {
 
     fn backtrace_limit(&self) -> usize {
         Store::backtrace_limit(self)
+    }
+
+    fn carries_trap(&self, cause: &(dyn Error + 'static)) -> bool {
+        Store::carries_trap(self, cause)
     }
 
     fn coredump(&self, reason: &TrapReason, backtrace: Option<&RawBacktrace>) -> Option<CoreDump> {

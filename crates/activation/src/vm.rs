@@ -6,7 +6,7 @@ use core::marker::{PhantomData, PhantomPinned};
 use core::ops::Range;
 use core::ptr::NonNull;
 
-use trapline_arch::{NEXT_OLDER_FP_FROM_FP_OFFSET, VirtualAddress, is_fp_aligned};
+use trapline_arch::{LandingPoint, NEXT_OLDER_FP_FROM_FP_OFFSET, VirtualAddress, is_fp_aligned};
 
 /// The context of an instance, as compiled code gets it; opaque here.
 #[repr(C)]
@@ -119,6 +119,31 @@ impl StoreWords {
             entry_fp: word(layout.entry_fp),
             entry_sp,
             entry_trap_handler,
+        }
+    }
+
+    /// The words that an entry trampoline with a landing pad writes, alone: where to land.
+    ///
+    /// # Safety
+    ///
+    /// * As for [`read`](Self::read).
+    #[inline]
+    pub(crate) unsafe fn read_landing(
+        context: NonNull<VMStoreContext>,
+        layout: &VMStoreContextLayout,
+    ) -> LandingPoint {
+        let word = |offset| {
+            // SAFETY: the layout's offsets are those of words of the context.
+            unsafe { context.cast::<u8>().add(offset).cast::<usize>().read() }
+        };
+        let (pc, sp) = match layout.landing_pad {
+            Some(pad) => (word(pad.entry_trap_handler), word(pad.entry_sp)),
+            None => (0, 0),
+        };
+        LandingPoint {
+            pc,
+            sp,
+            fp: word(layout.entry_fp),
         }
     }
 

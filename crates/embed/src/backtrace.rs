@@ -3,7 +3,7 @@
 use alloc::vec::Vec;
 use core::fmt;
 
-use trapline_activation::{Trap, TrapReason};
+use trapline_activation::TrapReason;
 use trapline_arch::VirtualAddress;
 use trapline_backtrace::RawBacktrace;
 
@@ -25,14 +25,12 @@ impl WasmBacktrace {
     }
 
     /// The frames of a trap.
-    pub(crate) fn of_trap(trap: &Trap, modules: &[Module]) -> Self {
-        let trapped_at = match trap.reason {
-            TrapReason::Jit { pc, .. } => Some(pc),
+    pub(crate) fn of_trap(reason: &TrapReason, raw: &RawBacktrace, modules: &[Module]) -> Self {
+        let trapped_at = match reason {
+            TrapReason::Jit { pc, .. } => Some(*pc),
             TrapReason::User(_) | TrapReason::Wasm(_) => None,
         };
-        trap.backtrace
-            .as_ref()
-            .map_or_else(Self::default, |raw| Self::resolve(raw, trapped_at, modules))
+        Self::resolve(raw, trapped_at, modules)
     }
 
     /// The frames of a captured backtrace. `trapped_at` is the instruction that

@@ -2,9 +2,9 @@
 
 use alloc::boxed::Box;
 use alloc::string::String;
-use core::fmt;
+use core::{fmt, mem};
 
-use trapline_activation::{Trap, TrapReason, WasmFault};
+use trapline_activation::{CoreDump, Trap, TrapReason, WasmFault};
 use trapline_backtrace::RawBacktrace;
 use trapline_code_registry::TrapKind;
 
@@ -20,16 +20,29 @@ use crate::types::{FuncType, MemoryType, TypeIndex, ValType};
 ///
 /// It keeps alive what is needed to print it: the modules whose frames it
 /// holds, not the store.
-pub struct Error(Box<Inner>);
+pub struct Error(Repr);
 
-enum Inner {
+enum Repr {
+    /// Of most traps without a backtrace, the reason is all there is.
     Trap {
-        trap: Trap,
-        /// What the frames of the trap's backtrace are in; `None` if it has none.
-        modules: Option<ModuleList>,
-        backtrace: OnceBox<WasmBacktrace>,
+        reason: TrapReason,
+        rest: Option<Box<Rest>>,
     },
-    Usage(UsageError),
+    Usage(Box<UsageError>),
+}
+
+// It is returned by value, through layers of the host.
+const _: () = assert!(size_of::<Error>() <= 5 * size_of::<u64>());
+
+/// What there is of a trap beside its reason.
+#[derive(Debug)]
+pub(crate) struct Rest {
+    wasm_fault: Option<WasmFault>,
+    backtrace: Option<RawBacktrace>,
+    coredump: Option<CoreDump>,
+    /// What the frames of the backtrace are in; `None` if there is none.
+    modules: Option<ModuleList>,
+    resolved: OnceBox<WasmBacktrace>,
 }
 
 /// What a host function's error has of errors of guests among its causes.
@@ -42,22 +55,35 @@ pub(crate) enum Carried {
     Usage,
     /// A trap, whose backtrace is not to be captured again.
     Trap,
+    /// It is nothing but a trap that was caught: what it has beside its reason is with the store.
+    Caught,
 }
 
 impl Error {
-    /// The error for a trap of a store that knew `modules`.
+    /// The error for a trap, which is emptied, of a store that knows `modules`.
     #[inline]
-    pub(crate) fn new(trap: Trap, modules: Option<ModuleList>) -> Self {
-        // Written in place: `Box::new` would copy it through the stack.
-        let inner = Box::new_uninit();
-        Self(Box::write(
-            inner,
-            Inner::Trap {
-                trap,
-                modules,
-                backtrace: OnceBox::new(),
-            },
-        ))
+    pub(crate) fn new(trap: &mut Trap, modules: impl FnOnce() -> ModuleList) -> Self {
+        let has_rest =
+            trap.backtrace.is_some() || trap.wasm_fault.is_some() || trap.coredump.is_some();
+        let rest = has_rest.then(|| {
+            // Nobody asks for the modules of no frames.
+            let modules = trap.backtrace.is_some().then(modules);
+            // Written in place: `Box::new` would copy it through the stack.
+            Box::write(
+                Box::new_uninit(),
+                Rest {
+                    wasm_fault: trap.wasm_fault,
+                    backtrace: trap.backtrace.take(),
+                    coredump: trap.coredump.take(),
+                    modules,
+                    resolved: OnceBox::new(),
+                },
+            )
+        });
+        Self(Repr::Trap {
+            reason: mem::replace(&mut trap.reason, NO_REASON),
+            rest,
+        })
     }
 
     /// The same where the trap is a host function's error that carries an error of a
@@ -67,61 +93,105 @@ impl Error {
     /// somewhere among the causes of the host function's error, its backtrace is
     /// kept, with the modules that it needs.
     #[cold]
-    pub(crate) fn from_carrier(mut trap: Trap, mut modules: Option<ModuleList>) -> Self {
+    pub(crate) fn from_carrier(trap: &mut Trap, modules: impl FnOnce() -> ModuleList) -> Self {
         // Not by way of anyhow, which looks through the contexts that the host has added.
         let as_it_was = |error: &anyhow::Error| {
             let outermost: &(dyn core::error::Error + 'static) = error.as_ref();
             outermost.is::<Self>()
         };
-        match trap.reason {
+        match mem::replace(&mut trap.reason, NO_REASON) {
             TrapReason::User(error) if as_it_was(&error) => match error.downcast::<Self>() {
                 Ok(nested) => return nested,
                 Err(error) => trap.reason = TrapReason::User(error),
             },
             reason => trap.reason = reason,
         }
-        if let TrapReason::User(error) = &trap.reason
-            && let Some((backtrace, its_modules)) = error.chain().find_map(Self::captured)
-        {
-            trap.backtrace = Some(backtrace);
-            modules = its_modules;
+        let captured = match &trap.reason {
+            TrapReason::User(error) => error.chain().find_map(Self::captured),
+            TrapReason::Jit { .. } | TrapReason::Wasm(_) => None,
+        };
+        match captured {
+            Some((backtrace, its_modules)) => {
+                trap.backtrace = Some(backtrace);
+                Self::new(trap, || its_modules)
+            }
+            None => Self::new(trap, modules),
         }
-        Self::new(trap, modules)
+    }
+
+    /// The error that a host function has passed on, put together again.
+    #[inline]
+    pub(crate) fn caught(trap: &mut Trap, rest: Option<Box<Rest>>) -> Self {
+        Self::from_parts(mem::replace(&mut trap.reason, NO_REASON), rest)
+    }
+
+    #[inline]
+    pub(crate) const fn from_parts(reason: TrapReason, rest: Option<Box<Rest>>) -> Self {
+        Self(Repr::Trap { reason, rest })
+    }
+
+    /// The reason of a trap and the rest of it, to be passed on.
+    ///
+    /// # Errors
+    ///
+    /// The error itself if it is no trap.
+    #[inline]
+    pub(crate) fn into_parts(self) -> Result<(TrapReason, Option<Box<Rest>>), Self> {
+        match self.0 {
+            Repr::Trap { reason, rest } => Ok((reason, rest)),
+            usage @ Repr::Usage(_) => Err(Self(usage)),
+        }
     }
 
     /// The backtrace that an error carries, and the modules that it needs.
-    fn captured(
-        cause: &(dyn core::error::Error + 'static),
-    ) -> Option<(RawBacktrace, Option<ModuleList>)> {
-        match &*cause.downcast_ref::<Self>()?.0 {
-            Inner::Trap { trap, modules, .. } => Some((trap.backtrace.clone()?, modules.clone())),
-            Inner::Usage(_) => None,
+    fn captured(cause: &(dyn core::error::Error + 'static)) -> Option<(RawBacktrace, ModuleList)> {
+        let rest = cause.downcast_ref::<Self>()?.rest()?;
+        Some((rest.backtrace.clone()?, rest.modules.clone()?))
+    }
+
+    /// What one of the causes of a host function's error carries.
+    #[inline]
+    pub(crate) fn carried_by(cause: &(dyn core::error::Error + 'static)) -> Carried {
+        match cause.downcast_ref::<Self>() {
+            None => Carried::Nothing,
+            Some(Self(Repr::Trap { .. })) => Carried::Trap,
+            Some(Self(Repr::Usage(_))) => Carried::Usage,
         }
     }
 
-    /// What `error` carries.
-    pub(crate) fn carried_by(error: &anyhow::Error) -> Carried {
-        let mut found = Carried::Nothing;
-        let mut next: Option<&(dyn core::error::Error + 'static)> = Some(error.as_ref());
-        while let Some(cause) = next {
-            if let Some(error) = cause.downcast_ref::<Self>() {
-                if error.trap().is_some() {
-                    return Carried::Trap;
-                }
-                found = Carried::Usage;
-            }
-            next = cause.source();
+    fn rest(&self) -> Option<&Rest> {
+        match &self.0 {
+            Repr::Trap { rest, .. } => rest.as_deref(),
+            Repr::Usage(_) => None,
         }
-        found
     }
 
-    /// The trap; `None` for a mistake of the host's.
+    /// Whether a guest trapped: there is a [`reason`](Self::reason).
     #[must_use]
-    pub fn trap(&self) -> Option<&Trap> {
-        match &*self.0 {
-            Inner::Trap { trap, .. } => Some(trap),
-            Inner::Usage(_) => None,
+    pub fn is_trap(&self) -> bool {
+        self.reason().is_some()
+    }
+
+    /// Why the guest trapped; `None` for a mistake of the host's.
+    #[must_use]
+    pub fn reason(&self) -> Option<&TrapReason> {
+        match &self.0 {
+            Repr::Trap { reason, .. } => Some(reason),
+            Repr::Usage(_) => None,
         }
+    }
+
+    /// The frames of the guest that trapped, as they were captured; `None` if none were.
+    /// [`wasm_backtrace`](Self::wasm_backtrace) has them in terms of the guest.
+    #[must_use]
+    pub fn raw_backtrace(&self) -> Option<&RawBacktrace> {
+        self.rest()?.backtrace.as_ref()
+    }
+
+    /// The core dump that was taken of the guest, if any.
+    #[must_use]
+    pub fn coredump(&self) -> Option<&CoreDump> {
+        self.rest()?.coredump.as_ref()
     }
 
     /// The trap, by value.
@@ -130,9 +200,17 @@ impl Error {
     ///
     /// The error itself if it is no trap.
     pub fn into_trap(self) -> Result<Trap, Self> {
-        match *self.0 {
-            Inner::Trap { trap, .. } => Ok(trap),
-            usage @ Inner::Usage(_) => Err(Self(Box::new(usage))),
+        match self.0 {
+            Repr::Trap { reason, rest } => {
+                let mut trap = Trap::new(reason);
+                if let Some(rest) = rest {
+                    trap.wasm_fault = rest.wasm_fault;
+                    trap.backtrace = rest.backtrace;
+                    trap.coredump = rest.coredump;
+                }
+                Ok(trap)
+            }
+            usage @ Repr::Usage(_) => Err(Self(usage)),
         }
     }
 
@@ -140,21 +218,21 @@ impl Error {
     /// for a mistake of the host's.
     #[must_use]
     pub fn kind(&self) -> Option<TrapKind> {
-        self.trap().and_then(Trap::kind)
+        self.reason().and_then(TrapReason::kind)
     }
 
     /// For memory faults: the address in terms of the guest.
     #[must_use]
     pub fn wasm_fault(&self) -> Option<WasmFault> {
-        self.trap()?.wasm_fault
+        self.rest()?.wasm_fault
     }
 
     /// The host's mistake; `None` for a trap.
     #[must_use]
     pub fn usage(&self) -> Option<&UsageError> {
-        match &*self.0 {
-            Inner::Trap { .. } => None,
-            Inner::Usage(error) => Some(error),
+        match &self.0 {
+            Repr::Trap { .. } => None,
+            Repr::Usage(error) => Some(error),
         }
     }
 
@@ -164,7 +242,7 @@ impl Error {
     where
         E: core::error::Error + Send + Sync + 'static,
     {
-        match &self.trap()?.reason {
+        match self.reason()? {
             TrapReason::User(error) => error.chain().find_map(|cause| cause.downcast_ref::<E>()),
             TrapReason::Jit { .. } | TrapReason::Wasm(_) => None,
         }
@@ -176,16 +254,12 @@ impl Error {
     ///
     /// The error itself if it is another one.
     pub fn into_host_error(self) -> Result<anyhow::Error, Self> {
-        match *self.0 {
-            Inner::Trap {
-                trap:
-                    Trap {
-                        reason: TrapReason::User(error),
-                        ..
-                    },
+        match self.0 {
+            Repr::Trap {
+                reason: TrapReason::User(error),
                 ..
             } => Ok(error),
-            other => Err(Self(Box::new(other))),
+            other => Err(Self(other)),
         }
     }
 
@@ -193,25 +267,30 @@ impl Error {
     /// Empty if there are none.
     #[must_use]
     pub fn wasm_backtrace(&self) -> &WasmBacktrace {
-        match &*self.0 {
-            Inner::Trap {
-                trap,
-                modules,
-                backtrace,
-            } => match modules {
-                Some(modules) => backtrace.get_or_init(|| WasmBacktrace::of_trap(trap, modules)),
-                None => WasmBacktrace::EMPTY,
-            },
-            Inner::Usage(_) => WasmBacktrace::EMPTY,
+        let Repr::Trap {
+            reason,
+            rest: Some(rest),
+        } = &self.0
+        else {
+            return WasmBacktrace::EMPTY;
+        };
+        match (&rest.backtrace, &rest.modules) {
+            (Some(backtrace), Some(modules)) => {
+                (rest.resolved).get_or_init(|| WasmBacktrace::of_trap(reason, backtrace, modules))
+            }
+            _ => WasmBacktrace::EMPTY,
         }
     }
 }
 
+/// What is left of a trap whose reason was taken.
+const NO_REASON: TrapReason = TrapReason::Wasm(TrapKind::InternalAssert);
+
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match &*self.0 {
-            Inner::Trap { trap, .. } => trap.fmt(f),
-            Inner::Usage(error) => error.fmt(f),
+        match &self.0 {
+            Repr::Trap { reason, .. } => reason.fmt(f),
+            Repr::Usage(error) => error.fmt(f),
         }
     }
 }
@@ -235,10 +314,18 @@ impl fmt::Debug for Error {
 }
 
 impl core::error::Error for Error {
+    /// The memory fault of a trap that was one; the host's own error of one that a host
+    /// function raised.
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        match &*self.0 {
-            Inner::Trap { trap, .. } => core::error::Error::source(trap),
-            Inner::Usage(error) => core::error::Error::source(error),
+        if let Some(fault) = self.rest().and_then(|rest| rest.wasm_fault.as_ref()) {
+            return Some(fault);
+        }
+        match &self.0 {
+            Repr::Trap { reason, .. } => match reason {
+                TrapReason::User(error) => Some(error.as_ref()),
+                TrapReason::Jit { .. } | TrapReason::Wasm(_) => None,
+            },
+            Repr::Usage(error) => core::error::Error::source(&**error),
         }
     }
 }
@@ -246,7 +333,7 @@ impl core::error::Error for Error {
 impl From<UsageError> for Error {
     #[cold]
     fn from(error: UsageError) -> Self {
-        Self(Box::new(Inner::Usage(error)))
+        Self(Repr::Usage(Box::new(error)))
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  guest ── exit trampoline ──► shim(context, caller's context, slots, len) -> bool
-//!           (compiled, by type)   catch_unwind_and_record_trap
+//!           (compiled, by type)   catch_unwind_and_record_trap, as an `Outcome`
 //!                                   arguments from the slots
 //!                                   the closure, with a Caller
 //!                                   results to the slots
@@ -18,8 +18,8 @@ use core::fmt;
 use core::ptr::NonNull;
 use core::slice;
 
-use trapline_activation::{TrapReason, VMContext};
-use trapline_host_result::catch_unwind_and_record_trap;
+use trapline_activation::{TrapReason, UnwindReason, VMContext, panic, record_unwind};
+use trapline_host_result::{HostResult, catch_unwind_and_record_trap};
 use trapline_wasmtime::vm::{
     VMArrayCallFunction, VMArrayCallHostFuncContext, VMArrayCallNative, VMFuncRef, VMOpaqueContext,
     VMWasmCallFunction, ValRaw, VmPtr,
@@ -28,7 +28,7 @@ use trapline_wasmtime::wasmtime_environ::VMSharedTypeIndex;
 
 use crate::caller::Caller;
 use crate::engine::Engine;
-use crate::error::{Error, UsageError};
+use crate::error::{Error, Rest, UsageError};
 use crate::store_core::StoreCore;
 use crate::typed::{HostReturn, IntoFunc, Values};
 use crate::types::{FuncType, TypeIndex};
@@ -166,14 +166,15 @@ impl HostFuncContext {
         unsafe { &*closure.cast::<F>() }
     }
 
-    /// Tells the store of the host's reason to leave the guest, which is about to be
-    /// recorded.
-    #[cold]
-    fn announce(&self, reason: &TrapReason) {
-        if let TrapReason::User(error) = reason {
-            // SAFETY: the store is alive while its guests run.
-            unsafe { self.store.as_ref() }.carries(Error::carried_by(error));
-        }
+    /// Runs what a shim is for, and tells compiled code how it went.
+    #[inline]
+    fn run(&self, body: impl FnOnce() -> Result<(), HostFailure>) -> bool {
+        // SAFETY: the store is alive while its guests run.
+        let store = unsafe { self.store.as_ref() };
+        catch_unwind_and_record_trap(|| Outcome {
+            result: body(),
+            store,
+        })
     }
 }
 
@@ -182,6 +183,87 @@ impl fmt::Debug for HostFuncContext {
         f.debug_struct("HostFuncContext")
             .field("func", &self.func)
             .finish_non_exhaustive()
+    }
+}
+
+/// Why a function of the host has failed, as it is recorded.
+#[derive(Debug)]
+pub struct HostFailure(pub(crate) Failure);
+
+#[derive(Debug)]
+pub(crate) enum Failure {
+    Reason(TrapReason),
+    /// A trap of a nested guest, taken to pieces.
+    Caught(TrapReason, Option<Box<Rest>>),
+}
+
+impl From<TrapReason> for HostFailure {
+    #[inline]
+    fn from(reason: TrapReason) -> Self {
+        Self(Failure::Reason(reason))
+    }
+}
+
+impl From<Error> for HostFailure {
+    #[inline]
+    fn from(error: Error) -> Self {
+        Self(match error.into_parts() {
+            Ok((reason, rest)) => Failure::Caught(reason, rest),
+            Err(error) => Failure::Reason(TrapReason::User(anyhow::Error::new(error))),
+        })
+    }
+}
+
+impl HostFailure {
+    /// A mistake of the host function's.
+    #[cold]
+    fn mistake(error: UsageError) -> Self {
+        TrapReason::User(anyhow::Error::new(error)).into()
+    }
+
+    /// The reason, for those who record it without a store.
+    fn into_reason(self) -> TrapReason {
+        match self.0 {
+            Failure::Reason(reason) => reason,
+            Failure::Caught(reason, rest) => {
+                TrapReason::User(anyhow::Error::new(Error::from_parts(reason, rest)))
+            }
+        }
+    }
+}
+
+/// What a shim has to tell compiled code, and the store of what it fails with.
+struct Outcome<'a> {
+    result: Result<(), HostFailure>,
+    store: &'a StoreCore,
+}
+
+impl HostResult for Outcome<'_> {
+    /// As of a `Result<(), E>`.
+    type Abi = bool;
+
+    fn maybe_catch_unwind(f: impl FnOnce() -> Self) -> (bool, Option<UnwindReason>) {
+        let failure = match panic::catch(f) {
+            Ok(Outcome { result: Ok(()), .. }) => return (true, None),
+            Ok(Outcome {
+                result: Err(failure),
+                ..
+            }) => UnwindReason::Trap(failure.into_reason()),
+            Err(payload) => UnwindReason::Panic(payload),
+        };
+        (false, Some(failure))
+    }
+
+    #[inline(always)]
+    fn run_and_record(f: impl FnOnce() -> Self) -> bool {
+        let caught = panic::catch(|| {
+            let Outcome { result, store } = f();
+            result.map_err(|failure| store.record(failure)).is_ok()
+        });
+        caught.unwrap_or_else(|payload| {
+            record_unwind(UnwindReason::Panic(payload));
+            false
+        })
     }
 }
 
@@ -204,7 +286,7 @@ where
 {
     // SAFETY: host functions' contexts live as long as their store.
     let context = unsafe { context.cast::<HostFuncContext>().as_ref() };
-    catch_unwind_and_record_trap(|| -> Result<(), TrapReason> {
+    context.run(|| {
         // SAFETY: this shim is that of an `F`; slots and store by our duties. The
         // context is the only one in use until the closure returns.
         let results = unsafe {
@@ -213,14 +295,11 @@ where
             let params = F::Params::load(slots, id);
             context.closure::<F>().call(caller, params)
         };
-        let results = results
-            .into_result()
-            .inspect_err(|reason| context.announce(reason))?;
+        let results = results.into_result()?;
         // SAFETY: the store is alive while its guests run.
         let id = unsafe { context.store.as_ref() }.id();
         // SAFETY: there is room for the results, by our duties.
-        unsafe { results.store(slots.cast(), id) }.map_err(anyhow::Error::new)?;
-        Ok(())
+        unsafe { results.store(slots.cast(), id) }.map_err(HostFailure::mistake)
     })
 }
 
@@ -247,7 +326,7 @@ where
 {
     // SAFETY: host functions' contexts live as long as their store.
     let context = unsafe { context.cast::<HostFuncContext>().as_ref() };
-    catch_unwind_and_record_trap(|| -> Result<(), TrapReason> {
+    context.run(|| {
         // SAFETY: this shim is that of an `Untyped<F>`.
         let Untyped { ty, func } = unsafe { context.closure::<Untyped<F>>() };
         // SAFETY: the slots are ours until we return, by our duties.
@@ -262,13 +341,11 @@ where
         // SAFETY: a `Store<T>` by our duties; the context is the only one in use
         // until the closure returns.
         let caller = unsafe { Caller::new(context.store, caller) };
-        func(caller, &params, &mut results)
-            .map_err(TrapReason::User)
-            .inspect_err(|reason| context.announce(reason))?;
+        func(caller, &params, &mut results).map_err(TrapReason::User)?;
         for ((ty, slot), result) in ty.results().iter().zip(slots).zip(results) {
             *slot = result
                 .to_slot(core.engine(), core.id(), *ty)
-                .map_err(anyhow::Error::new)?;
+                .map_err(HostFailure::mistake)?;
         }
         Ok(())
     })

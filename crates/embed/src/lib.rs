@@ -134,6 +134,7 @@ pub use engine::{Engine, EngineConfig};
 pub use error::{Error, UsageError};
 pub use func::Func;
 pub use global::Global;
+pub use host_func::HostFailure;
 pub use instance::{Extern, Instance};
 pub use instantiate::{InstantiateError, LinkError, LinkErrorKind};
 pub use linear_memory::{MemoryError, MemorySettings};

@@ -15,8 +15,9 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use trapline_activation::{
-    FaultVerdict, GuestFault, Store, Trap, VMContext, VMStoreContextLayout, WasmFault, catch_traps,
-    catch_traps_with_landing_pad, raise_preexisting_trap,
+    FaultVerdict, GuestFault, Store, Trap, TrapReason, UnwindReason, VMContext,
+    VMStoreContextLayout, WasmFault, catch_traps_into, catch_traps_with_landing_pad_into,
+    raise_preexisting_trap, record_caught_trap, record_unwind,
 };
 use trapline_arch::VirtualAddress;
 use trapline_wasmtime::vm::{
@@ -28,10 +29,10 @@ use trapline_wasmtime::vm::{
 use crate::append_list::AppendList;
 use crate::definition::Owner;
 use crate::engine::Engine;
-use crate::error::{Carried, Error, UsageError};
+use crate::error::{Carried, Error, Rest, UsageError};
 use crate::fault;
 use crate::global::GlobalObject;
-use crate::host_func::{HostFunc, HostFuncContext};
+use crate::host_func::{Failure, HostFailure, HostFunc, HostFuncContext};
 use crate::instance::InstanceBox;
 use crate::memory::MemoryObject;
 use crate::module::{Module, ModuleList};
@@ -73,9 +74,11 @@ pub(crate) struct StoreCore {
     landing: Cell<Landing>,
     relocation: Cell<MemoryRelocation>,
     backtrace_limit: Cell<usize>,
-    /// What the error carries that a host function has failed with: from before it is
+    /// What the error carries that a host function has failed with: from when it is
     /// recorded until the guest has been left for it.
     carried: Cell<Carried>,
+    /// Of an error that is nothing but a trap, what it has beside the reason.
+    caught: Cell<Option<Box<Rest>>>,
     uses_hardware_traps: Cell<bool>,
     fault_hook: UnsafeCell<Option<FaultHook>>,
 
@@ -109,6 +112,7 @@ impl StoreCore {
             relocation: Cell::new(MemoryRelocation::default()),
             backtrace_limit: Cell::new(usize::MAX),
             carried: Cell::default(),
+            caught: Cell::default(),
             uses_hardware_traps: Cell::new(false),
             fault_hook: UnsafeCell::new(None),
             modules: RefCell::default(),
@@ -213,11 +217,6 @@ impl StoreCore {
         drop(old);
     }
 
-    /// Tells the store what the error carries that is about to be recorded.
-    pub(crate) fn carries(&self, carried: Carried) {
-        self.carried.set(carried);
-    }
-
     /// Makes a module known, whose instances are to run in this store.
     pub(crate) fn add_module(&self, module: &Module) -> Result<(), UsageError> {
         if module.uses_hardware_traps() && !self.uses_hardware_traps.get() {
@@ -278,16 +277,34 @@ impl StoreCore {
         })
     }
 
-    /// The error for a trap in this store.
+    /// The error for a trap in this store, which is emptied.
+    #[inline]
+    fn error(&self, trap: &mut Trap) -> Error {
+        match self.carried.take() {
+            Carried::Nothing => Error::new(trap, || self.modules()),
+            Carried::Caught => Error::caught(trap, self.caught.take()),
+            Carried::Usage | Carried::Trap => Error::from_carrier(trap, || self.modules()),
+        }
+    }
+
+    /// Records that a host function, called by a guest of this store, has failed.
+    //
+    // In line: the type of the host function tells which of these it can be.
+    #[inline(always)]
+    pub(crate) fn record(&self, failure: HostFailure) {
+        match failure.0 {
+            Failure::Reason(reason) => record_unwind(UnwindReason::Trap(reason)),
+            Failure::Caught(reason, rest) => self.record_caught(reason, rest),
+        }
+    }
+
     #[cold]
     #[inline(never)]
-    fn error(&self, trap: Trap) -> Error {
-        // Nobody asks for the modules of no frames.
-        let modules = trap.backtrace.is_some().then(|| self.modules());
-        match self.carried.take() {
-            Carried::Nothing => Error::new(trap, modules),
-            Carried::Usage | Carried::Trap => Error::from_carrier(trap, modules),
-        }
+    fn record_caught(&self, reason: TrapReason, rest: Option<Box<Rest>>) {
+        record_caught_trap(Trap::new(reason));
+        let earlier = self.caught.replace(rest);
+        debug_assert!(earlier.is_none(), "taken with the error, or forgotten");
+        self.carried.set(Carried::Caught);
     }
 
     /// Calls a function of this store.
@@ -344,18 +361,25 @@ impl StoreCore {
         let _entry = Entry::new(self);
         match self.landing.get() {
             Landing::Pad => {
-                let outcome = catch_traps_with_landing_pad(self, |caller| {
+                let guest = |caller| {
                     // SAFETY: by this function's duties; the entry trampoline has
                     // a landing pad, and a host function returns by itself.
                     unsafe { code(callee, caller, slots, len) }.then_some(())
-                });
-                outcome.map_err(|trap| self.error(trap))
+                };
+                catch_traps_with_landing_pad_into(self, guest, |trap| self.error(trap))
             }
             // SAFETY: by this function's duties.
             Landing::SavedContext => unsafe {
                 self.enter_with_saved_context(code, callee, slots, len)
             },
         }
+    }
+
+    /// Drops what is left of an error that a panic went past.
+    #[cold]
+    fn forget_carried(&self) {
+        self.carried.set(Carried::Nothing);
+        self.caught.set(None);
     }
 
     #[inline]
@@ -393,7 +417,7 @@ impl StoreCore {
         slots: *mut ValRaw,
         len: usize,
     ) -> Result<(), Error> {
-        let outcome = catch_traps(self, |caller| {
+        let guest = |caller| {
             // SAFETY: by this function's duties.
             if !unsafe { code(callee, caller, slots, len) } {
                 // A host function called as it is: compiled code would
@@ -401,8 +425,8 @@ impl StoreCore {
                 // SAFETY: nothing in this closure has a destructor.
                 unsafe { raise_preexisting_trap() }
             }
-        });
-        outcome.map_err(|trap| self.error(trap))
+        };
+        catch_traps_into(self, guest, |trap| self.error(trap))
     }
 }
 
@@ -431,8 +455,9 @@ impl Drop for Entry<'_> {
     #[inline]
     fn drop(&mut self) {
         self.0.entries.set(self.0.entries.get() - 1);
-        // Of an error that a panic went past.
-        self.0.carried.set(Carried::Nothing);
+        if self.0.carried.get() != Carried::Nothing {
+            self.0.forget_carried();
+        }
     }
 }
 
@@ -467,7 +492,18 @@ unsafe impl Store for StoreCore {
     fn backtrace_limit(&self) -> usize {
         match self.carried.get() {
             Carried::Trap => 0,
-            Carried::Nothing | Carried::Usage => self.backtrace_limit.get(),
+            Carried::Nothing | Carried::Usage | Carried::Caught => self.backtrace_limit.get(),
+        }
+    }
+
+    fn carries_trap(&self, cause: &(dyn core::error::Error + 'static)) -> bool {
+        match Error::carried_by(cause) {
+            Carried::Nothing => false,
+            carried => {
+                // Noted for when the guest has been left.
+                self.carried.set(carried);
+                carried == Carried::Trap
+            }
         }
     }
 }

@@ -13,6 +13,7 @@ use trapline_wasmtime::vm::ValRaw;
 use crate::caller::Caller;
 use crate::error::{Error, UsageError};
 use crate::func::Func;
+use crate::host_func::HostFailure;
 use crate::store::StoreContext;
 use crate::store_core::StoreId;
 use crate::types::{FuncType, HeapType, RefType, ValType};
@@ -303,25 +304,26 @@ pub trait IntoFunc<T: 'static, P, R>: Send + Sync + 'static {
     fn call(&self, caller: Caller<'_, T>, params: Self::Params) -> Self::Return;
 }
 
-/// What a function of the host may return: [`WasmValues`], or a `Result` of them
-/// whose error becomes a [`TrapReason`] (`anyhow::Error`, `TrapKind`).
+/// What a function of the host may return: [`WasmValues`], or a `Result` of them whose error is
+/// an [`Error`] of a nested guest, which comes out of this one as it was, or becomes a
+/// [`TrapReason`] (`anyhow::Error`, `TrapKind`).
 pub trait HostReturn {
     /// The values.
     type Values: WasmValues;
 
-    /// The values, or the reason to leave the guest.
+    /// The values, or why to leave the guest.
     ///
     /// # Errors
     ///
-    /// The reason.
-    fn into_result(self) -> Result<Self::Values, TrapReason>;
+    /// Why there are none.
+    fn into_result(self) -> Result<Self::Values, HostFailure>;
 }
 
 impl<V: WasmValues> HostReturn for V {
     type Values = V;
 
     #[inline]
-    fn into_result(self) -> Result<V, TrapReason> {
+    fn into_result(self) -> Result<V, HostFailure> {
         Ok(self)
     }
 }
@@ -330,8 +332,17 @@ impl<V: WasmValues, E: Into<TrapReason>> HostReturn for Result<V, E> {
     type Values = V;
 
     #[inline]
-    fn into_result(self) -> Result<V, TrapReason> {
-        self.map_err(Into::into)
+    fn into_result(self) -> Result<V, HostFailure> {
+        self.map_err(|error| HostFailure::from(error.into()))
+    }
+}
+
+impl<V: WasmValues> HostReturn for Result<V, Error> {
+    type Values = V;
+
+    #[inline]
+    fn into_result(self) -> Result<V, HostFailure> {
+        self.map_err(HostFailure::from)
     }
 }
 

@@ -103,6 +103,7 @@ std::thread_local! {
 }
 
 #[cold]
+#[inline(never)]
 fn prepare_this_thread() -> Result<(), PlatformError> {
     signals::prepare()?;
     PREPARED.set(true);

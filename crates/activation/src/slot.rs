@@ -1,0 +1,210 @@
+//! The place in an activation where the reason to leave its guest waits for
+//! `catch_traps`.
+//!
+//! A trap is some fifteen words. It is written where it waits, field by field, and lent from
+//! there to whoever makes an error of it: a value that was just put together of single words is
+//! the slowest one to copy.
+
+use alloc::boxed::Box;
+use core::any::Any;
+use core::cell::{Cell, UnsafeCell};
+use core::mem::{self, ManuallyDrop};
+use core::ops::{Deref, DerefMut};
+use core::ptr;
+
+use trapline_code_registry::TrapKind;
+
+use crate::{Trap, TrapReason, WasmFault};
+
+/// What waits, if anything does. Once recorded, once read.
+pub(crate) struct UnwindSlot {
+    holds: Cell<Holds>,
+    content: UnsafeCell<Content>,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Holds {
+    Nothing,
+    /// What is in the slot belongs to a [`SlotTrap`].
+    Lent,
+    Trap,
+    Panic,
+}
+
+union Content {
+    nothing: (),
+    trap: ManuallyDrop<Trap>,
+    panic: ManuallyDrop<Box<dyn Any + Send>>,
+}
+
+/// What was taken out of a slot.
+pub(crate) enum Taken<'a> {
+    Nothing,
+    Trap(SlotTrap<'a>),
+    Panic(Box<dyn Any + Send>),
+}
+
+impl UnwindSlot {
+    // Not `const`: a constant would be copied, with zeros for what is not there.
+    #[inline]
+    #[expect(clippy::missing_const_for_fn, reason = "see above")]
+    pub(crate) fn new() -> Self {
+        Self {
+            holds: Cell::new(Holds::Nothing),
+            content: UnsafeCell::new(Content { nothing: () }),
+        }
+    }
+
+    /// Whether something has been recorded and not yet taken.
+    #[inline]
+    pub(crate) fn is_set(&self) -> bool {
+        matches!(self.holds.get(), Holds::Trap | Holds::Panic)
+    }
+
+    /// Puts in a trap of this reason, to be completed and then [left](SlotTrap::leave).
+    ///
+    /// # Panics
+    ///
+    /// If something is recorded already: the earlier reason must not be lost.
+    //
+    // In line: of the reason no more is moved than there is of its variant.
+    #[inline(always)]
+    pub(crate) fn put(&self, reason: TrapReason, wasm_fault: Option<WasmFault>) -> SlotTrap<'_> {
+        let trap = self.lend();
+        // SAFETY: the slot was empty and is lent to us: nobody else looks at it. All
+        // fields are written.
+        unsafe {
+            (&raw mut (*trap).reason).write(reason);
+            (&raw mut (*trap).wasm_fault).write(wasm_fault);
+            (&raw mut (*trap).backtrace).write(None);
+            (&raw mut (*trap).coredump).write(None);
+        }
+        SlotTrap(self)
+    }
+
+    /// Puts in a trap as it is.
+    ///
+    /// # Panics
+    ///
+    /// As [`put`](Self::put).
+    pub(crate) fn put_whole(&self, trap: Trap) {
+        let place = self.lend();
+        // SAFETY: the slot was empty and is lent to us.
+        unsafe { place.write(trap) };
+        self.holds.set(Holds::Trap);
+    }
+
+    /// Puts in the payload of a host panic.
+    ///
+    /// # Panics
+    ///
+    /// As [`put`](Self::put).
+    pub(crate) fn put_panic(&self, payload: Box<dyn Any + Send>) {
+        self.lend();
+        // SAFETY: the slot was empty and is lent to us.
+        unsafe { (&raw mut (*self.content.get()).panic).write(ManuallyDrop::new(payload)) };
+        self.holds.set(Holds::Panic);
+    }
+
+    /// Takes out what there is.
+    #[inline]
+    pub(crate) fn take(&self) -> Taken<'_> {
+        match self.holds.get() {
+            Holds::Nothing | Holds::Lent => Taken::Nothing,
+            Holds::Trap => {
+                self.holds.set(Holds::Lent);
+                Taken::Trap(SlotTrap(self))
+            }
+            Holds::Panic => {
+                self.holds.set(Holds::Nothing);
+                // SAFETY: the slot holds a panic, and from now on does not say so.
+                Taken::Panic(ManuallyDrop::into_inner(unsafe {
+                    (&raw mut (*self.content.get()).panic).read()
+                }))
+            }
+        }
+    }
+
+    #[inline]
+    fn lend(&self) -> *mut Trap {
+        if self.holds.get() != Holds::Nothing {
+            self.recorded_already();
+        }
+        self.holds.set(Holds::Lent);
+        self.trap()
+    }
+
+    #[cold]
+    fn recorded_already(&self) -> ! {
+        let earlier = match self.holds.get() {
+            Holds::Panic => "a host panic",
+            // SAFETY: the slot holds a trap, and is lent to nobody.
+            Holds::Trap => unsafe { &*self.trap() }
+                .kind()
+                .map_or("an error of a host function", TrapKind::message),
+            Holds::Nothing | Holds::Lent => "a trap that is just being looked at",
+        };
+        panic!("a reason to leave the guest is recorded already, and was not raised: {earlier}");
+    }
+
+    #[inline]
+    fn trap(&self) -> *mut Trap {
+        // SAFETY: the address of a field of the content, which the cell has.
+        unsafe { (&raw mut (*self.content.get()).trap).cast() }
+    }
+}
+
+impl Drop for UnwindSlot {
+    #[inline]
+    fn drop(&mut self) {
+        if self.is_set() {
+            drop_content(self);
+        }
+    }
+}
+
+/// What was recorded and never read: a panic went past.
+#[cold]
+fn drop_content(slot: &mut UnwindSlot) {
+    drop(slot.take());
+}
+
+/// The trap in a slot, for the only one who may look at it. Dropped, the slot is empty.
+pub(crate) struct SlotTrap<'a>(&'a UnwindSlot);
+
+impl SlotTrap<'_> {
+    /// Leaves the trap in the slot: it is recorded.
+    #[inline]
+    pub(crate) fn leave(self) {
+        self.0.holds.set(Holds::Trap);
+        mem::forget(self);
+    }
+}
+
+impl Deref for SlotTrap<'_> {
+    type Target = Trap;
+
+    #[inline]
+    fn deref(&self) -> &Trap {
+        // SAFETY: the slot holds a trap, which is lent to us.
+        unsafe { &*self.0.trap() }
+    }
+}
+
+impl DerefMut for SlotTrap<'_> {
+    #[inline]
+    fn deref_mut(&mut self) -> &mut Trap {
+        // SAFETY: the slot holds a trap, which is lent to us alone.
+        unsafe { &mut *self.0.trap() }
+    }
+}
+
+impl Drop for SlotTrap<'_> {
+    #[inline]
+    fn drop(&mut self) {
+        // SAFETY: the slot holds a trap, which is lent to us and not used again: until it is
+        // gone nobody can put another one there, whatever the drop of a host's error does.
+        unsafe { ptr::drop_in_place(self.0.trap()) };
+        self.0.holds.set(Holds::Nothing);
+    }
+}
