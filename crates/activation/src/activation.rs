@@ -15,16 +15,26 @@ use trapline_cpu_local::cpu_local;
 use crate::slot::UnwindSlot;
 use crate::store::AnyStore;
 use crate::vm::StoreWords;
-use crate::{Store, VMStoreContext, VMStoreContextLayout, WasmFault};
+use crate::{Preparation, Store, TrapReason, VMStoreContext, VMStoreContextLayout, WasmFault};
 
 cpu_local! {
     /// The innermost activation of this CPU (hosted: of this thread), from
     /// which the others are linked.
-    pub static ACTIVATION: ActivationHead = const { ActivationHead(Cell::new(ptr::null())) };
+    pub static ACTIVATION: ActivationHead = const {
+        ActivationHead {
+            innermost: Cell::new(ptr::null()),
+            prepared: Cell::new(None),
+        }
+    };
 }
 
 /// The head of a CPU's chain of activations: see [`ACTIVATION`].
-pub struct ActivationHead(Cell<*const Activation>);
+pub struct ActivationHead {
+    innermost: Cell<*const Activation>,
+    /// What the CPU was last prepared for; beside the head, so that an entry looks at one
+    /// place.
+    prepared: Cell<Option<Preparation>>,
+}
 
 impl ActivationHead {
     /// The innermost activation, null if this CPU is in no guest. It lives
@@ -35,7 +45,7 @@ impl ActivationHead {
     #[inline]
     #[must_use]
     pub fn innermost(&self) -> *const Activation {
-        self.0.get()
+        self.innermost.get()
     }
 }
 
@@ -65,19 +75,30 @@ pub(crate) fn head_here() -> *const Activation {
     ACTIVATION.with(ActivationHead::innermost)
 }
 
-/// Puts an activation on top of this CPU's chain. The chain is whole at any
-/// moment, for handlers that look at it.
+/// Puts an activation on top of this CPU's chain, if the CPU is prepared for what its store
+/// needs; tells whether it was. The chain is whole at any moment, for handlers that look
+/// at it.
 ///
 /// The only time that an entry asks for the CPU's own data: the way out finds the head
 /// where this leaves its address.
 #[inline(never)]
-fn push(activation: &Activation) {
+fn push(activation: &Activation, needs: Option<Preparation>) -> bool {
     ACTIVATION.with(|head| {
-        activation.link(head.0.get(), head);
+        if needs.is_some() && head.prepared.get() != needs {
+            return false;
+        }
+        activation.link(head.innermost.get(), head);
         // A handler on this CPU that finds the activation finds its link, too.
         compiler_fence(Ordering::Release);
-        head.0.set(activation);
-    });
+        head.innermost.set(activation);
+        true
+    })
+}
+
+/// Notes what this CPU has been prepared for.
+#[inline(never)]
+fn set_prepared(preparation: Option<Preparation>) {
+    ACTIVATION.with(|head| head.prepared.set(preparation));
 }
 
 /// Exchanges the head of this CPU's chain for what `with` makes of it; it is given
@@ -86,7 +107,7 @@ fn push(activation: &Activation) {
 pub(crate) fn replace_head(
     with: impl FnOnce(*const Activation, *const ActivationHead) -> *const Activation,
 ) {
-    ACTIVATION.with(|head| head.0.set(with(head.0.get(), head)));
+    ACTIVATION.with(|head| head.innermost.set(with(head.innermost.get(), head)));
 }
 
 /// A fault of the hardware, as the exception handler leaves it for the code
@@ -154,7 +175,8 @@ impl Activation {
 
     /// Links the activation into this CPU's chain and clears what the store's
     /// words say of earlier guests; all of it is undone when the result is
-    /// dropped.
+    /// dropped. The guest may be entered unless the CPU could not be prepared for it: then that
+    /// is recorded as what it was left for.
     ///
     /// # Safety
     ///
@@ -162,7 +184,7 @@ impl Activation {
     /// * Nobody has entered this activation before.
     /// * What is entered inside is left before the result is dropped.
     #[inline]
-    pub(crate) unsafe fn enter<S: Store>(&self) -> Entered<'_, S> {
+    pub(crate) unsafe fn enter<S: Store>(&self, store: &S) -> (Entered<'_, S>, bool) {
         // SAFETY: the layout is the store's, by the duties of `Store`.
         let words = unsafe { StoreWords::read(self.store_context, const { &S::LAYOUT }) };
         // Most entries are into a store that has no other on the stack: then all
@@ -171,10 +193,30 @@ impl Activation {
             // SAFETY: as above.
             unsafe { self.set_aside::<S>() };
         }
-        push(self);
-        Entered {
+        let ready = push(self, store.preparation()) || self.prepare_and_push(store);
+        let entered = Entered {
             activation: self,
             _store: PhantomData,
+        };
+        (entered, ready)
+    }
+
+    /// The first entry on a CPU. If that can't be prepared the activation is linked all the
+    /// same, with the reason in it.
+    #[cold]
+    #[inline(never)]
+    fn prepare_and_push<S: Store>(&self, store: &S) -> bool {
+        let prepared = store.prepare();
+        if prepared.is_ok() {
+            set_prepared(store.preparation());
+        }
+        push(self, None);
+        match prepared {
+            Ok(()) => true,
+            Err(error) => {
+                self.unwind.put(TrapReason::User(error), None).leave();
+                false
+            }
         }
     }
 
@@ -398,7 +440,11 @@ impl<S: Store> Drop for Entered<'_, S> {
         // SAFETY: the activation is linked, so this is the head of the chain of the
         // CPU that this runs on: `push` or, after a suspension, `resume` put it
         // there. It lives as long as the CPU, or thread, does.
-        unsafe { (*activation.head.get()).0.set(activation.previous.get()) };
+        unsafe {
+            (*activation.head.get())
+                .innermost
+                .set(activation.previous.get())
+        };
     }
 }
 

@@ -134,13 +134,14 @@ where
     let returned = {
         // SAFETY: made right above; the guest is left when `call_with_setjmp`
         // returns.
-        let _entered = unsafe { activation.enter::<S>() };
+        let (_entered, ready) = unsafe { activation.enter(store) };
         let result = &mut result;
-        call_with_setjmp(|buf| {
-            activation.set_jmp_buf(buf);
-            result.write(f(caller));
-            RETURNED
-        }) == RETURNED
+        ready
+            && call_with_setjmp(|buf| {
+                activation.set_jmp_buf(buf);
+                result.write(f(caller));
+                RETURNED
+            }) == RETURNED
     };
     // What the saved context returned decides, not what the closure left in
     // `result`: after a jump that may be anything.
@@ -215,8 +216,8 @@ where
     let activation = Activation::new(store);
     let result = {
         // SAFETY: made right above; the guest is left when `f` returns.
-        let _entered = unsafe { activation.enter::<S>() };
-        f(caller)
+        let (_entered, ready) = unsafe { activation.enter(store) };
+        if ready { f(caller) } else { None }
     };
     if activation.is_unwinding() {
         return Err(left(&activation, into_error));

@@ -123,7 +123,7 @@ pub use handler::{Outcome, handle_wasm_exception, handle_wasm_exception_with_fp}
 pub use raise::{
     raise_preexisting_trap, raise_trap, record_caught_trap, record_trap, record_unwind,
 };
-pub use store::{FaultVerdict, GuestFault, Store};
+pub use store::{FaultVerdict, GuestFault, Preparation, Store};
 pub use suspend::{ActivationMark, SuspendedActivations, suspend_activations};
 pub use trap::{CoreDump, SandboxEscape, Trap, TrapReason, UnwindReason, WasmFault};
 pub use vm::{ExitFp, LandingPadWords, VMContext, VMStoreContext, VMStoreContextLayout};

@@ -8,7 +8,7 @@
 use alloc::boxed::Box;
 use core::any::Any;
 use core::cell::{Cell, UnsafeCell};
-use core::mem::{self, ManuallyDrop};
+use core::mem::{self, ManuallyDrop, MaybeUninit};
 use core::ops::{Deref, DerefMut};
 use core::ptr;
 
@@ -19,7 +19,7 @@ use crate::{Trap, TrapReason, WasmFault};
 /// What waits, if anything does. Once recorded, once read.
 pub(crate) struct UnwindSlot {
     holds: Cell<Holds>,
-    content: UnsafeCell<Content>,
+    content: UnsafeCell<MaybeUninit<Content>>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -32,7 +32,6 @@ enum Holds {
 }
 
 union Content {
-    nothing: (),
     trap: ManuallyDrop<Trap>,
     panic: ManuallyDrop<Box<dyn Any + Send>>,
 }
@@ -45,13 +44,17 @@ pub(crate) enum Taken<'a> {
 }
 
 impl UnwindSlot {
-    // Not `const`: a constant would be copied, with zeros for what is not there.
+    /// An empty slot.
+    //
+    // Not as a constant, whose bytes would all be copied, those that say nothing included: an
+    // entry writes one.
     #[inline]
-    #[expect(clippy::missing_const_for_fn, reason = "see above")]
     pub(crate) fn new() -> Self {
-        Self {
-            holds: Cell::new(Holds::Nothing),
-            content: UnsafeCell::new(Content { nothing: () }),
+        let mut slot = MaybeUninit::<Self>::uninit();
+        // SAFETY: the address of a field, which is written; the other one need not be.
+        unsafe {
+            (&raw mut (*slot.as_mut_ptr()).holds).write(Cell::new(Holds::Nothing));
+            slot.assume_init()
         }
     }
 
@@ -102,7 +105,7 @@ impl UnwindSlot {
     pub(crate) fn put_panic(&self, payload: Box<dyn Any + Send>) {
         self.lend();
         // SAFETY: the slot was empty and is lent to us.
-        unsafe { (&raw mut (*self.content.get()).panic).write(ManuallyDrop::new(payload)) };
+        unsafe { self.panic().write(payload) };
         self.holds.set(Holds::Panic);
     }
 
@@ -118,9 +121,7 @@ impl UnwindSlot {
             Holds::Panic => {
                 self.holds.set(Holds::Nothing);
                 // SAFETY: the slot holds a panic, and from now on does not say so.
-                Taken::Panic(ManuallyDrop::into_inner(unsafe {
-                    (&raw mut (*self.content.get()).panic).read()
-                }))
+                Taken::Panic(unsafe { self.panic().read() })
             }
         }
     }
@@ -149,8 +150,14 @@ impl UnwindSlot {
 
     #[inline]
     fn trap(&self) -> *mut Trap {
-        // SAFETY: the address of a field of the content, which the cell has.
-        unsafe { (&raw mut (*self.content.get()).trap).cast() }
+        // SAFETY: the address of a field of the content, for which the cell has room.
+        unsafe { (&raw mut (*self.content.get().cast::<Content>()).trap).cast() }
+    }
+
+    #[inline]
+    fn panic(&self) -> *mut Box<dyn Any + Send> {
+        // SAFETY: as above.
+        unsafe { (&raw mut (*self.content.get().cast::<Content>()).panic).cast() }
     }
 }
 

@@ -1,7 +1,9 @@
 //! What an embedder tells of its store.
 
 use core::error::Error;
+use core::num::NonZeroUsize;
 use core::ptr::NonNull;
+use core::sync::atomic::{AtomicUsize, Ordering};
 
 use trapline_arch::{LandingPoint, VirtualAddress};
 use trapline_backtrace::RawBacktrace;
@@ -31,6 +33,29 @@ pub enum FaultVerdict {
     Handled,
     /// It is a trap like any other.
     NotHandled,
+}
+
+/// Names what a CPU (hosted: a thread) has to be prepared for before certain guests run on it,
+/// say with handlers for the faults that they trap by: see [`Store::preparation`].
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Preparation(NonZeroUsize);
+
+impl Preparation {
+    /// A name that nobody else has.
+    ///
+    /// # Panics
+    ///
+    /// If there are no more of them: after as many as there are addresses.
+    #[must_use]
+    pub fn unique() -> Self {
+        static LAST: AtomicUsize = AtomicUsize::new(0);
+        let last = LAST.fetch_add(1, Ordering::Relaxed);
+        Self(
+            NonZeroUsize::MIN
+                .checked_add(last)
+                .expect("fewer than 2^N of them"),
+        )
+    }
 }
 
 /// An embedder's store: what [`catch_traps`](crate::catch_traps) needs to know
@@ -75,6 +100,27 @@ pub unsafe trait Store {
 
     /// The context that the store's compiled code writes to.
     fn vm_store_context(&self) -> NonNull<VMStoreContext>;
+
+    /// What a CPU has to be prepared for before guests of the store run on it, `None` for nothing.
+    ///
+    /// Looked at on each entry. If it is not what the CPU was last prepared for,
+    /// [`prepare`](Self::prepare) is called first.
+    #[inline]
+    fn preparation(&self) -> Option<Preparation> {
+        None
+    }
+
+    /// Prepares this CPU. Called in normal context, on the first entry on a CPU, and again after
+    /// an entry into a store of another [`preparation`](Self::preparation).
+    ///
+    /// # Errors
+    ///
+    /// Why guests of the store can't run here. None is entered then: it is what
+    /// [`catch_traps`](crate::catch_traps) returns, as a host function's error without
+    /// a backtrace.
+    fn prepare(&self) -> anyhow::Result<()> {
+        Ok(())
+    }
 
     /// The address in terms of the guest, if it lies in one of the store's
     /// memories or in a guard region of one; `None` anywhere else.

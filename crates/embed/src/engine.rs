@@ -3,6 +3,8 @@
 use alloc::sync::Arc;
 use core::fmt;
 
+use trapline_activation::Preparation;
+
 use crate::linear_memory::MemorySettings;
 use crate::platform::Platform;
 use crate::type_registry::TypeRegistry;
@@ -39,6 +41,8 @@ pub struct Engine(Arc<Inner>);
 
 struct Inner {
     config: EngineConfig,
+    /// What the platform's [`prepare_thread`](Platform::prepare_thread) prepares for.
+    preparation: Preparation,
     types: TypeRegistry,
 }
 
@@ -55,6 +59,7 @@ impl Engine {
     pub fn with_config(config: EngineConfig) -> Self {
         Self(Arc::new(Inner {
             config,
+            preparation: Preparation::unique(),
             types: TypeRegistry::default(),
         }))
     }
@@ -80,6 +85,10 @@ impl Engine {
 
     pub(crate) fn platform(&self) -> &Arc<dyn Platform> {
         &self.0.config.platform
+    }
+
+    pub(crate) fn preparation(&self) -> Preparation {
+        self.0.preparation
     }
 
     pub(crate) fn types(&self) -> &TypeRegistry {

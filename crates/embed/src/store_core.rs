@@ -15,7 +15,7 @@ use core::ptr::NonNull;
 use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use trapline_activation::{
-    FaultVerdict, GuestFault, Store, Trap, TrapReason, UnwindReason, VMContext,
+    FaultVerdict, GuestFault, Preparation, Store, Trap, TrapReason, UnwindReason, VMContext,
     VMStoreContextLayout, WasmFault, catch_traps_into, catch_traps_with_landing_pad_into,
     raise_preexisting_trap, record_caught_trap, record_unwind,
 };
@@ -36,7 +36,6 @@ use crate::host_func::{Failure, HostFailure, HostFunc, HostFuncContext};
 use crate::instance::InstanceBox;
 use crate::memory::MemoryObject;
 use crate::module::{Module, ModuleList};
-use crate::platform::PlatformError;
 use crate::shared_memory::SharedMemory;
 use crate::store::{Landing, MemoryRelocation};
 use crate::table::TableObject;
@@ -79,7 +78,8 @@ pub(crate) struct StoreCore {
     carried: Cell<Carried>,
     /// Of an error that is nothing but a trap, what it has beside the reason.
     caught: Cell<Option<Box<Rest>>>,
-    uses_hardware_traps: Cell<bool>,
+    /// What a thread has to be prepared for, if any of the modules relies on hardware traps.
+    preparation: Cell<Option<Preparation>>,
     fault_hook: UnsafeCell<Option<FaultHook>>,
 
     modules: RefCell<ModuleList>,
@@ -113,7 +113,7 @@ impl StoreCore {
             backtrace_limit: Cell::new(usize::MAX),
             carried: Cell::default(),
             caught: Cell::default(),
-            uses_hardware_traps: Cell::new(false),
+            preparation: Cell::new(None),
             fault_hook: UnsafeCell::new(None),
             modules: RefCell::default(),
             exit_trampolines: RefCell::default(),
@@ -219,12 +219,12 @@ impl StoreCore {
 
     /// Makes a module known, whose instances are to run in this store.
     pub(crate) fn add_module(&self, module: &Module) -> Result<(), UsageError> {
-        if module.uses_hardware_traps() && !self.uses_hardware_traps.get() {
+        if module.uses_hardware_traps() && self.preparation.get().is_none() {
             self.engine
                 .platform()
                 .prepare_thread()
                 .map_err(UsageError::HardwareTraps)?;
-            self.uses_hardware_traps.set(true);
+            self.preparation.set(Some(self.engine.preparation()));
         }
         let mut modules = self.modules.borrow_mut();
         if modules.iter().any(|known| known.same(module)) {
@@ -351,11 +351,8 @@ impl StoreCore {
         let code = unsafe {
             mem::transmute::<NonNull<VMArrayCallFunction>, VMArrayCallNative>(code.get())
         };
-        // An entry that is on the stack has had this done for those within.
+        // An entry that is on the stack has done this for those within.
         if self.entries.get() == 0 {
-            if self.uses_hardware_traps.get() {
-                self.prepare_thread()?;
-            }
             self.limit_stack();
         }
         let _entry = Entry::new(self);
@@ -380,15 +377,6 @@ impl StoreCore {
     fn forget_carried(&self) {
         self.carried.set(Carried::Nothing);
         self.caught.set(None);
-    }
-
-    #[inline]
-    fn prepare_thread(&self) -> Result<(), Error> {
-        #[cold]
-        fn failed(error: PlatformError) -> Error {
-            UsageError::HardwareTraps(error).into()
-        }
-        self.engine.platform().prepare_thread().map_err(failed)
     }
 
     /// Sets the limit of the guest's stack, below here. Entries within keep to it: a
@@ -494,6 +482,19 @@ unsafe impl Store for StoreCore {
             Carried::Trap => 0,
             Carried::Nothing | Carried::Usage | Carried::Caught => self.backtrace_limit.get(),
         }
+    }
+
+    #[inline]
+    fn preparation(&self) -> Option<Preparation> {
+        self.preparation.get()
+    }
+
+    fn prepare(&self) -> anyhow::Result<()> {
+        self.engine.platform().prepare_thread().map_err(|error| {
+            // It comes out as it is.
+            self.carried.set(Carried::Usage);
+            anyhow::Error::new(Error::from(UsageError::HardwareTraps(error)))
+        })
     }
 
     fn carries_trap(&self, cause: &(dyn core::error::Error + 'static)) -> bool {

@@ -83,10 +83,10 @@ pub unsafe trait Platform: Send + Sync + fmt::Debug + 'static {
 
     /// Arranges for hardware traps of guests on this thread (CPU) to be caught.
     ///
-    /// Called when a store gets its first module that relies on them, and from then on before each
-    /// entry from outside: one for which no other entry into a guest of the store is
-    /// going on. So it has to be cheap when there is nothing left to do. Who resumes suspended
-    /// activations (`SuspendedActivations::resume` of trapline-activation) on another
+    /// Called when a store gets its first module that relies on them, on a thread's first entry
+    /// into such a store, and again on the first after one into a store of another
+    /// [`Engine`](crate::Engine)'s. So it has to be cheap when there is nothing left to do. Who
+    /// resumes suspended activations (`SuspendedActivations::resume` of trapline-activation) on another
     /// thread calls it there first: nothing else does.
     ///
     /// # Errors
