@@ -62,6 +62,17 @@ fn record_reason(reason: TrapReason) {
     unsafe { record_captured(activation, reason, None) };
 }
 
+/// The cause as a trap, if it is one.
+#[inline]
+fn as_trap<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a Trap> {
+    // The size is at hand; for the type, the error has to be asked.
+    if size_of_val(cause) == size_of::<Trap>() {
+        cause.downcast_ref()
+    } else {
+        None
+    }
+}
+
 /// Records that a host function failed.
 #[cold]
 #[inline(never)]
@@ -71,7 +82,7 @@ fn record_host_error(error: anyhow::Error) {
         outside(&&*error);
     };
     let mut cause: &(dyn Error + 'static) = error.as_ref();
-    if cause.is::<Trap>() {
+    if as_trap(cause).is_some() {
         return record_passed_on(activation, error);
     }
     let store = activation.store();
@@ -81,7 +92,7 @@ fn record_host_error(error: anyhow::Error) {
             // SAFETY: the innermost one; compiled code called out of the guest.
             return unsafe { record_captured(activation, TrapReason::User(error), None) };
         };
-        if let Some(trap) = earlier.downcast_ref::<Trap>()
+        if let Some(trap) = as_trap(earlier)
             && trap.backtrace.is_some()
         {
             let backtrace = trap.backtrace.clone();

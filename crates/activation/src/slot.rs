@@ -215,3 +215,100 @@ impl Drop for SlotTrap<'_> {
         self.0.holds.set(Holds::Nothing);
     }
 }
+
+#[cfg(all(test, feature = "std"))]
+mod tests {
+    use super::*;
+    use alloc::string::String;
+    use alloc::sync::Arc;
+    use core::fmt;
+    use std::panic::{AssertUnwindSafe, catch_unwind};
+
+    /// An error that is counted as long as it lives.
+    #[derive(Debug)]
+    struct Alive(#[expect(dead_code, reason = "held")] Arc<()>);
+
+    impl fmt::Display for Alive {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("alive")
+        }
+    }
+
+    impl core::error::Error for Alive {}
+
+    fn counted(count: &Arc<()>) -> TrapReason {
+        TrapReason::User(anyhow::Error::new(Alive(Arc::clone(count))))
+    }
+
+    #[test]
+    fn what_is_put_in_is_taken_out_once() {
+        let count = Arc::new(());
+        let slot = UnwindSlot::new();
+        assert!(!slot.is_set());
+        assert!(matches!(slot.take(), Taken::Nothing));
+        slot.put(counted(&count), None).leave();
+        assert!(slot.is_set());
+        let Taken::Trap(mut trap) = slot.take() else {
+            panic!("a trap was put in");
+        };
+        assert!(!slot.is_set());
+        let reason = mem::replace(&mut trap.reason, TrapReason::Wasm(TrapKind::OutOfFuel));
+        assert_eq!(Arc::strong_count(&count), 2);
+        drop(trap);
+        assert_eq!(Arc::strong_count(&count), 2, "taken out, not dropped");
+        drop(reason);
+        assert_eq!(Arc::strong_count(&count), 1);
+        assert!(matches!(slot.take(), Taken::Nothing));
+    }
+
+    #[test]
+    fn what_is_not_taken_out_is_dropped_once() {
+        let count = Arc::new(());
+        // By whoever has it.
+        let slot = UnwindSlot::new();
+        slot.put(counted(&count), None).leave();
+        drop(slot.take());
+        assert_eq!(Arc::strong_count(&count), 1);
+        // With the slot.
+        slot.put(counted(&count), None).leave();
+        assert_eq!(Arc::strong_count(&count), 2);
+        drop(slot);
+        assert_eq!(Arc::strong_count(&count), 1);
+        let slot = UnwindSlot::new();
+        slot.put_panic(Box::new(Arc::clone(&count)));
+        drop(slot);
+        assert_eq!(Arc::strong_count(&count), 1);
+        // When its completion is given up.
+        let slot = UnwindSlot::new();
+        drop(slot.put(counted(&count), None));
+        assert_eq!(Arc::strong_count(&count), 1);
+        assert!(!slot.is_set());
+    }
+
+    #[test]
+    fn a_trap_that_somebody_has_is_not_overwritten() {
+        let count = Arc::new(());
+        let slot = UnwindSlot::new();
+        let trap = slot.put(counted(&count), None);
+        let Err(payload) = catch_unwind(AssertUnwindSafe(|| slot.put_panic(Box::new(())))) else {
+            panic!("the slot is lent");
+        };
+        let message = payload.downcast_ref::<String>().expect("a text");
+        assert!(message.contains("recorded already"), "{message}");
+        trap.leave();
+        let Taken::Trap(trap) = slot.take() else {
+            panic!("it is still there");
+        };
+        assert!(
+            catch_unwind(AssertUnwindSafe(
+                || slot.put_whole(Trap::new(counted(&count)))
+            ))
+            .is_err()
+        );
+        assert_eq!(Arc::strong_count(&count), 2, "the second one is gone");
+        assert_eq!(trap.kind(), None);
+        drop(trap);
+        slot.put_panic(Box::new(7));
+        assert!(matches!(slot.take(), Taken::Panic(payload) if payload.is::<i32>()));
+    }
+}

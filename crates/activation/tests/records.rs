@@ -8,15 +8,18 @@ use std::error::Error;
 use std::fmt;
 use std::ops::ControlFlow;
 use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::Arc;
+use std::thread;
 
 use support::{
-    FakeStore, Fault, HostResult, Program, WAYS_IN, calls, register_guest, run, run_with_pad,
+    FakeStore, Fault, HostResult, Program, WAYS_IN, calls, pcs, register_guest, run, run_with_pad,
     trap_in, trap_pcs, unchanged,
 };
 use trapline_activation::{
-    Activation, CoreDump, Trap, TrapReason, UnwindReason, WasmFault, catch_traps,
-    catch_traps_with_landing_pad, for_each_activation, raise_preexisting_trap, raise_trap,
-    record_trap, record_unwind,
+    Activation, CoreDump, Preparation, Trap, TrapReason, UnwindReason, WasmFault, catch_traps,
+    catch_traps_into, catch_traps_with_landing_pad, catch_traps_with_landing_pad_into,
+    for_each_activation, raise_preexisting_trap, raise_trap, record_caught_trap, record_trap,
+    record_unwind,
 };
 use trapline_arch::VirtualAddress;
 use trapline_code_registry::TrapKind;
@@ -383,6 +386,190 @@ fn a_host_error_that_is_raised_anew_in_each_layer_is_captured_in_each() {
     let store = FakeStore::new();
     through_layers(&store, 5, &|_| anyhow::anyhow!("another error"));
     assert_eq!(store.captures.get(), 6);
+}
+
+#[test]
+fn no_backtrace_is_captured_for_a_host_error_that_carries_one_of_the_embedders() {
+    /// What an embedder makes of a trap of a nested guest.
+    #[derive(Debug)]
+    struct Theirs;
+    impl fmt::Display for Theirs {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("theirs")
+        }
+    }
+    impl Error for Theirs {}
+    register_guest();
+    for way_in in WAYS_IN {
+        let store = FakeStore::new();
+        store.carries_trap.set(|cause| cause.is::<Theirs>());
+        let error = || anyhow::Error::new(Theirs).context("on the way");
+        let host = || Err(TrapReason::User(error()));
+        let trap = way_in(&store, &Program::new().frames(2).host(&host)).unwrap_err();
+        assert!(trap.backtrace.is_none());
+        assert_eq!((store.captures.get(), store.coredumps.get()), (0, 0));
+        let host = || Err(TrapReason::User(anyhow::anyhow!("another one")));
+        let trap = way_in(&store, &Program::new().frames(2).host(&host)).unwrap_err();
+        assert!(trap.backtrace.is_some());
+    }
+}
+
+#[test]
+fn a_caught_trap_is_passed_on_as_it_is() {
+    register_guest();
+    for way_in in WAYS_IN {
+        let store = FakeStore::new();
+        for limit in [0, usize::MAX] {
+            let fault = Fault::without_address();
+            let inner = Program::new().frames(2).trap(&fault);
+            let frames = Cell::new(None);
+            let host = || -> HostResult {
+                store.limit.set(limit);
+                let trap = way_in(&store, &inner).unwrap_err();
+                store.limit.set(usize::MAX);
+                frames.set(trap.backtrace.as_ref().map(|_| frames_ptr(&trap)));
+                let captures = store.captures.replace(0);
+                assert_eq!(captures, 1);
+                record_caught_trap(trap);
+                // SAFETY: nothing between here and the guest has a destructor left.
+                unsafe { raise_preexisting_trap() }
+            };
+            let trap = way_in(&store, &Program::new().frames(3).host(&host)).unwrap_err();
+            assert_eq!(trap.kind(), Some(TrapKind::MemoryOutOfBounds));
+            assert_eq!(store.captures.replace(0), 0, "captured again");
+            assert_eq!(
+                trap.backtrace.as_ref().map(|_| frames_ptr(&trap)),
+                frames.get()
+            );
+            assert_eq!(trap.backtrace.is_some(), limit > 0);
+        }
+    }
+    let message = panic_message(|| record_caught_trap(Trap::new(TrapKind::OutOfFuel.into())));
+    assert!(message.contains("outside of any catch_traps"), "{message}");
+}
+
+#[test]
+fn an_error_of_ones_own_is_made_of_the_trap_when_all_is_as_it_was_before() {
+    register_guest();
+    let into = |trap: &mut Trap| {
+        assert!(for_each_activation(|_| ControlFlow::Break(())).is_continue());
+        (trap.kind(), trap.backtrace.take())
+    };
+    let store = FakeStore::new();
+    let before = store.words();
+    for pad in [false, true] {
+        let fault = Fault::without_address();
+        let program = Program::new().frames(2).trap(&fault);
+        // SAFETY: programs of the tests are complete.
+        let guest = |caller| unsafe { program.enter(caller) };
+        let result = if pad {
+            catch_traps_with_landing_pad_into(&store, |caller| guest(caller).then_some(()), into)
+        } else {
+            catch_traps_into(&store, |caller| assert!(guest(caller)), into)
+        };
+        let (kind, backtrace) = result.unwrap_err();
+        assert_eq!(kind, Some(TrapKind::MemoryOutOfBounds));
+        assert_eq!(pcs(&backtrace.unwrap()), trap_in(2));
+        assert_eq!(store.words(), before);
+    }
+    // What is not taken is dropped, and a panic of the closure's is one as any other.
+    let count = Arc::new(());
+    let host = || {
+        Err(TrapReason::User(anyhow::Error::new(Counted(Arc::clone(
+            &count,
+        )))))
+    };
+    let program = Program::new().frames(1).host(&host);
+    // SAFETY: programs of the tests are complete.
+    let guest = |caller| unsafe { program.enter(caller) }.then_some(());
+    let result = catch_traps_with_landing_pad_into(&store, guest, |_| "failed");
+    assert_eq!(result, Err("failed"));
+    assert_eq!(Arc::strong_count(&count), 1);
+    let message = panic_message(|| {
+        catch_traps_with_landing_pad_into(&store, guest, |_| -> () { panic!("no error today") })
+    });
+    assert_eq!(message, "no error today");
+    assert_eq!(Arc::strong_count(&count), 1);
+    run(&store, &Program::new().frames(1).nothing()).unwrap();
+}
+
+/// An error that is counted as long as it lives.
+#[derive(Debug)]
+struct Counted(#[expect(dead_code, reason = "held")] Arc<()>);
+
+impl fmt::Display for Counted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("counted")
+    }
+}
+
+impl Error for Counted {}
+
+#[test]
+fn a_cpu_is_prepared_before_the_first_guest_that_needs_it_and_not_again() {
+    register_guest();
+    // Another thread is another CPU.
+    let on_a_new_cpu = |stores: [&FakeStore; 3]| {
+        for way_in in WAYS_IN {
+            for _ in 0..3 {
+                for store in stores {
+                    way_in(store, &Program::new().frames(1).nothing()).unwrap();
+                }
+            }
+        }
+    };
+    let counts = |needs: [Option<Preparation>; 3]| {
+        thread::spawn(move || {
+            let stores = needs.map(|preparation| {
+                let store = FakeStore::new();
+                store.preparation.set(preparation);
+                store
+            });
+            on_a_new_cpu([&stores[0], &stores[1], &stores[2]]);
+            stores.map(|store| store.preparations.get())
+        })
+        .join()
+        .unwrap()
+    };
+    let [a, b] = [Preparation::unique(), Preparation::unique()].map(Some);
+    assert_ne!(a, b);
+    assert_eq!(counts([None, None, None]), [0, 0, 0]);
+    assert_eq!(counts([a, None, a]), [1, 0, 0]);
+    assert_eq!(counts([a, None, a]), [1, 0, 0], "each CPU");
+    assert_eq!(counts([a, b, None]), [6, 6, 0], "the last one counts");
+}
+
+#[test]
+fn a_guest_is_not_entered_on_a_cpu_that_can_not_be_prepared() {
+    register_guest();
+    for way_in in WAYS_IN {
+        let store = FakeStore::new();
+        store.preparation.set(Some(Preparation::unique()));
+        store.can_be_prepared.set(false);
+        let host = || -> HostResult { panic!("the guest runs") };
+        let program = Program::new().frames(1).host(&host);
+        for tries in 1..3 {
+            let trap = unchanged(&[&store], || way_in(&store, &program)).unwrap_err();
+            let TrapReason::User(error) = &trap.reason else {
+                panic!("{trap:?}");
+            };
+            assert_eq!(error.to_string(), "no handlers here");
+            assert!(trap.backtrace.is_none());
+            assert_eq!(store.preparations.get(), tries);
+        }
+        store.can_be_prepared.set(true);
+        way_in(&store, &Program::new().frames(1).nothing()).unwrap();
+        // In a host function, with the words of the outer entry in place.
+        let outer = || {
+            store.preparation.set(Some(Preparation::unique()));
+            store.can_be_prepared.set(false);
+            let nested = unchanged(&[&store], || way_in(&store, &program));
+            Err(nested.unwrap_err().reason)
+        };
+        let trap = way_in(&store, &Program::new().frames(2).host(&outer)).unwrap_err();
+        assert_eq!(trap.source().unwrap().to_string(), "no handlers here");
+        assert_eq!(trap.backtrace.unwrap().len(), 2);
+    }
 }
 
 #[test]

@@ -152,6 +152,10 @@ impl Error {
     /// What one of the causes of a host function's error carries.
     #[inline]
     pub(crate) fn carried_by(cause: &(dyn core::error::Error + 'static)) -> Carried {
+        // The size is at hand; for the type, the error has to be asked.
+        if size_of_val(cause) != size_of::<Self>() {
+            return Carried::Nothing;
+        }
         match cause.downcast_ref::<Self>() {
             None => Carried::Nothing,
             Some(Self(Repr::Trap { .. })) => Carried::Trap,

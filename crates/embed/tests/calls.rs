@@ -209,7 +209,7 @@ fn a_call_with_other_types_than_the_functions_is_an_error_that_names_both() {
             error.to_string(),
             "expected a value of type i32, found one of type f32"
         );
-        assert!(error.trap().is_none() && error.wasm_backtrace().frames().is_empty());
+        assert!(!error.is_trap() && error.wasm_backtrace().frames().is_empty());
         for error in [
             f.typed::<_, i64, i64>(&store).unwrap_err(),
             f.typed::<_, (), i64>(&store).unwrap_err(),
@@ -381,7 +381,7 @@ fn a_host_function_raises_traps_of_the_guests_kinds() {
         });
         let run = instance.get_func(&mut store, "run").unwrap();
         let error = run.call(&mut store, &[]).unwrap_err();
-        let reason = &error.trap().unwrap().reason;
+        let reason = error.reason().unwrap();
         assert!(matches!(reason, TrapReason::Wasm(TrapKind::Interrupt)));
         assert_eq!(error.to_string(), "wasm trap: interrupt");
         assert_eq!(error.wasm_backtrace().frames().len(), 1);

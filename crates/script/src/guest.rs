@@ -213,7 +213,7 @@ fn report<C: Console>(store: &mut Store<C>, error: &Error, options: &GuestOption
         backtrace_limit,
     };
     store.data_mut().stderr(&report.to_string());
-    if error.trap().is_some() {
+    if error.is_trap() {
         STATUS_TRAP
     } else {
         STATUS_FAILURE

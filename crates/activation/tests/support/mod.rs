@@ -9,6 +9,7 @@ pub mod fiber;
 
 use core::any::Any;
 use core::cell::{Cell, RefCell, UnsafeCell};
+use core::error::Error;
 use core::marker::PhantomData;
 use core::mem::offset_of;
 use core::ops::{ControlFlow, Range};
@@ -17,9 +18,9 @@ use std::sync::{Arc, Mutex};
 
 use trapline_activation::{
     ACTIVATION, Activation, CoreDump, ExitFp, FaultVerdict, GuestFault, LandingPadWords, Outcome,
-    Store, Trap, TrapReason, UnwindReason, VMContext, VMStoreContext, VMStoreContextLayout,
-    WasmFault, capture_backtrace, catch_traps, catch_traps_with_landing_pad, handle_wasm_exception,
-    raise_preexisting_trap, record_unwind,
+    Preparation, Store, Trap, TrapReason, UnwindReason, VMContext, VMStoreContext,
+    VMStoreContextLayout, WasmFault, capture_backtrace, catch_traps, catch_traps_with_landing_pad,
+    handle_wasm_exception, raise_preexisting_trap, record_unwind,
 };
 use trapline_arch::VirtualAddress;
 use trapline_backtrace::{RawBacktrace, WalkEnd};
@@ -198,6 +199,12 @@ pub struct FakeStore {
     /// The store's memory with its guard region.
     pub memory: Range<usize>,
     pub hook: Cell<Hook>,
+    /// What this CPU has to be prepared for, whether it can be, and how often it was tried.
+    pub preparation: Cell<Option<Preparation>>,
+    pub can_be_prepared: Cell<bool>,
+    pub preparations: Cell<usize>,
+    /// Whether a cause of a host error carries a trap of the embedder's.
+    pub carries_trap: Cell<fn(&(dyn Error + 'static)) -> bool>,
     /// The core dump to give, and how often it was asked for.
     pub coredump: Cell<Option<&'static [u8]>>,
     pub coredumps: Cell<usize>,
@@ -216,6 +223,10 @@ impl FakeStore {
             captures: Cell::new(0),
             memory: 0x7000_0000..0x7000_0000 + 2 * MEMORY_SIZE,
             hook: Cell::new(|_| FaultVerdict::NotHandled),
+            preparation: Cell::new(None),
+            can_be_prepared: Cell::new(true),
+            preparations: Cell::new(0),
+            carries_trap: Cell::new(|_| false),
             coredump: Cell::new(None),
             coredumps: Cell::new(0),
             seen_by_coredump: RefCell::new(None),
@@ -264,6 +275,20 @@ unsafe impl Store for FakeStore {
 
     fn on_guest_fault(&self, fault: &GuestFault) -> FaultVerdict {
         (self.hook.get())(fault)
+    }
+
+    fn preparation(&self) -> Option<Preparation> {
+        self.preparation.get()
+    }
+
+    fn prepare(&self) -> anyhow::Result<()> {
+        self.preparations.set(self.preparations.get() + 1);
+        anyhow::ensure!(self.can_be_prepared.get(), "no handlers here");
+        Ok(())
+    }
+
+    fn carries_trap(&self, cause: &(dyn Error + 'static)) -> bool {
+        (self.carries_trap.get())(cause)
     }
 
     fn backtrace_limit(&self) -> usize {

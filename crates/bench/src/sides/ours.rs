@@ -152,9 +152,9 @@ fn linker(engine: &Engine) -> Linker<Data> {
     linker.func_wrap(
         "host",
         "again",
-        |mut caller: Caller<'_, Data>, levels: i32| -> Result<()> {
-            let nest = caller.data().nest.context("set after instantiation")?;
-            Ok(nest.call(&mut caller, levels)?)
+        |mut caller: Caller<'_, Data>, levels: i32| -> Result<(), Error> {
+            let nest = caller.data().nest.expect("set after instantiation");
+            nest.call(&mut caller, levels)
         },
     );
     linker.func_wrap("host", "capture", |mut caller: Caller<'_, Data>| {

@@ -91,7 +91,7 @@ fn a_backtrace_of_a_hundred_thousand_frames_is_complete() {
         on_a_large_stack(move || {
             for trap in [false, true] {
                 let error = down(setup, 100_000, usize::MAX, trap);
-                let raw = error.trap().unwrap().backtrace.clone().unwrap();
+                let raw = error.raw_backtrace().unwrap().clone();
                 assert_eq!((raw.len(), raw.end()), (100_000, WalkEnd::Complete));
                 let rising = raw
                     .as_slice()
@@ -109,7 +109,7 @@ fn each_frame_of_a_recursion_has_its_own_place() {
     in_every_setup(|setup| {
         for trap in [false, true] {
             let error = down(setup, 5, usize::MAX, trap);
-            let raw = error.trap().unwrap().backtrace.clone().unwrap();
+            let raw = error.raw_backtrace().unwrap().clone();
             let frames = error.wasm_backtrace().frames();
             assert!(
                 raw.frames()
@@ -145,7 +145,7 @@ fn a_limit_keeps_the_innermost_frames() {
         on_a_large_stack(move || {
             for trap in [false, true] {
                 let error = down(setup, 100_000, 10, trap);
-                let raw = error.trap().unwrap().backtrace.clone().unwrap();
+                let raw = error.raw_backtrace().unwrap().clone();
                 assert_eq!((raw.len(), raw.end()), (10, WalkEnd::LimitReached));
                 let all = down(setup, 100_000, usize::MAX, trap);
                 let all = all.wasm_backtrace().frames()[..10].iter();
@@ -158,7 +158,7 @@ fn a_limit_keeps_the_innermost_frames() {
                     offsets
                 );
                 let error = down(setup, 100, 0, trap);
-                assert!(error.trap().unwrap().backtrace.is_none());
+                assert!(error.raw_backtrace().is_none());
             }
         });
     });
@@ -175,7 +175,7 @@ fn a_stack_overflow_is_a_trap_with_all_its_frames() {
         for _ in 0..3 {
             let error = call_to_fail(&mut store, instance, "f");
             assert_eq!(error.kind(), Some(TrapKind::StackOverflow));
-            let raw = error.trap().unwrap().backtrace.clone().unwrap();
+            let raw = error.raw_backtrace().unwrap().clone();
             assert_eq!(raw.end(), WalkEnd::Complete);
             assert!(raw.len() > 1_000, "{}", raw.len());
             assert_eq!(error.wasm_backtrace().frames().len(), raw.len());

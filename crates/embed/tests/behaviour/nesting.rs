@@ -1,9 +1,13 @@
 //! Hosts and guests that call each other, in one store and in several.
 
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use trapline_code_registry::TrapKind;
-use trapline_embed::{Caller, Engine, Func, Linker, Module, Store, StoreContext, Val};
+use trapline_embed::{
+    Caller, Engine, Error, Func, Linker, Module, Store, StoreContext, UsageError, Val,
+};
 
 use crate::support::{Setup, call_to_fail, fail, in_every_setup, names};
 
@@ -270,6 +274,132 @@ fn an_error_passed_through_many_layers_keeps_the_first_backtrace() {
                 .all(|frame| frame.function_name() == Some("level"))
         );
         assert!(format!("{error:?}").contains("unreachable"));
+    });
+}
+
+/// A guest that calls itself by way of the host, whose function is `down`, and fails at the
+/// bottom: by a trap of its own, or by a host function.
+const LADDER: &str = r#"(module
+    (import "host" "down" (func $down (param i32 i32)))
+    (import "host" "fail" (func $fail))
+    (memory 1)
+    (func $level (export "level") (param $levels i32) (param $how i32)
+        (if (i32.eqz (local.get $levels)) (then
+            (if (i32.eqz (local.get $how)) (then (drop (i32.load (i32.const 65536)))))
+            (call $fail)))
+        (call $down (i32.sub (local.get $levels) (i32.const 1)) (local.get $how))))"#;
+
+#[derive(Debug)]
+struct Bottom;
+
+impl std::fmt::Display for Bottom {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("bottom")
+    }
+}
+
+impl std::error::Error for Bottom {}
+
+#[test]
+fn an_error_of_a_nested_guest_returned_as_it_is_comes_out_as_it_was() {
+    in_every_setup(|setup| {
+        let (mut store, instance) = setup.instance(LADDER, (), |linker| {
+            linker.func_wrap(
+                "host",
+                "down",
+                |mut caller: Caller<'_, ()>, levels: i32, how: i32| -> Result<(), Error> {
+                    let level = caller.get_export("level").unwrap().into_func().unwrap();
+                    let level = level.typed::<_, (i32, i32), ()>(&caller)?;
+                    level.call(&mut caller, (levels, how))
+                },
+            );
+            linker.func_wrap("host", "fail", || -> anyhow::Result<()> {
+                Err(Bottom.into())
+            });
+        });
+        let level = instance
+            .get_typed_func::<(i32, i32), (), _>(&mut store, "level")
+            .unwrap();
+        for limit in [0, 3, usize::MAX] {
+            store.set_backtrace_limit(limit);
+            for levels in [0, 1, 7] {
+                let frames = limit.min(levels as usize + 1);
+                let error = level.call(&mut store, (levels, 0)).unwrap_err();
+                assert_eq!(error.kind(), Some(TrapKind::MemoryOutOfBounds));
+                let fault = error.wasm_fault().map(|fault| fault.wasm_address);
+                assert_eq!(fault, setup.hardware_traps.then_some(65536));
+                assert_eq!(names(error.wasm_backtrace()), vec!["level"; frames]);
+                let error = level.call(&mut store, (levels, 1)).unwrap_err();
+                assert!(error.host_error::<Bottom>().is_some());
+                assert_eq!(names(error.wasm_backtrace()), vec!["level"; frames]);
+                let host_error = error.into_host_error().unwrap();
+                assert!(host_error.is::<Bottom>(), "not wrapped: {host_error:?}");
+            }
+        }
+    });
+}
+
+#[test]
+fn a_mistake_returned_by_a_host_function_as_it_is_comes_out_as_it_was() {
+    in_every_setup(|setup| {
+        let (mut store, instance) = setup.instance(
+            r#"(module (import "host" "f" (func $f)) (func (export "run") (call $f)))"#,
+            (),
+            |linker| {
+                linker.func_wrap("host", "f", |mut caller: Caller<'_, ()>| {
+                    let run = caller.get_export("run").unwrap().into_func().unwrap();
+                    run.typed::<_, i32, ()>(&caller).map(drop)
+                });
+            },
+        );
+        let error = call_to_fail(&mut store, instance, "run");
+        assert!(
+            matches!(error.usage(), Some(UsageError::Signature { .. })),
+            "{error:?}"
+        );
+    });
+}
+
+#[test]
+fn an_error_that_a_panic_goes_past_leaves_nothing_for_the_next_one() {
+    /// Panics when it is dropped, once: the host function has made its error then.
+    struct Bomb<'a>(&'a AtomicBool);
+    impl Drop for Bomb<'_> {
+        fn drop(&mut self) {
+            if self.0.swap(false, Ordering::Relaxed) {
+                panic!("on the way out");
+            }
+        }
+    }
+    in_every_setup(|setup| {
+        let armed: &'static AtomicBool = Box::leak(Box::new(AtomicBool::new(false)));
+        let (mut store, instance) = setup.instance(LADDER, (), |linker| {
+            linker.func_wrap(
+                "host",
+                "down",
+                move |mut caller: Caller<'_, ()>, levels: i32, how: i32| -> Result<(), Error> {
+                    let _bomb = (levels == 2).then_some(Bomb(armed));
+                    let level = caller.get_export("level").unwrap().into_func().unwrap();
+                    let level = level.typed::<_, (i32, i32), ()>(&caller)?;
+                    level.call(&mut caller, (levels, how))
+                },
+            );
+            linker.func_wrap("host", "fail", || -> anyhow::Result<()> {
+                Err(Bottom.into())
+            });
+        });
+        let level = instance
+            .get_typed_func::<(i32, i32), (), _>(&mut store, "level")
+            .unwrap();
+        for _ in 0..3 {
+            armed.store(true, Ordering::Relaxed);
+            let payload = catch_unwind(AssertUnwindSafe(|| level.call(&mut store, (5, 0))))
+                .expect_err("the panic goes on");
+            assert_eq!(payload.downcast_ref::<&str>(), Some(&"on the way out"));
+            let error = level.call(&mut store, (5, 1)).unwrap_err();
+            assert!(error.host_error::<Bottom>().is_some(), "{error:?}");
+            assert_eq!(names(error.wasm_backtrace()), ["level"; 6]);
+        }
     });
 }
 

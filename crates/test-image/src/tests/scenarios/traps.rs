@@ -26,7 +26,7 @@ fn ensure_trap(
         pc,
         faulting_addr,
         trap,
-    }) = error.trap().map(|trap| &trap.reason)
+    }) = error.reason()
     else {
         bail!("not raised by the hardware: {error:?}");
     };
