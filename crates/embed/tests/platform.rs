@@ -8,11 +8,13 @@ use std::collections::BTreeMap;
 use std::ptr::NonNull;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
+use std::thread;
 use std::time::Duration;
 use trapline_code_registry::TrapKind;
 use trapline_embed::platform::{Hosted, Platform, PlatformError};
 use trapline_embed::{
-    Engine, EngineConfig, InstantiateError, Linker, LoadError, MemorySettings, Module, Store, Val,
+    Engine, EngineConfig, InstantiateError, Linker, LoadError, MemorySettings, Module, Store,
+    UsageError, Val,
 };
 
 /// The hosted platform with accounts: what is reserved, and how many calls may
@@ -217,10 +219,16 @@ fn a_platform_that_refuses_makes_an_error_and_nothing_is_lost() {
         platform.allow(usize::MAX);
         assert_eq!(grow.call(&mut store, &[]).unwrap(), [Val::I32(1)]);
         if mode.uses_hardware_traps() {
+            // This thread is prepared, the next one can't be.
             platform.allow(0);
-            let error = grow.call(&mut store, &[]).unwrap_err();
+            assert_eq!(grow.call(&mut store, &[]).unwrap(), [Val::I32(-1)]);
+            let on_another_thread = || grow.call(&mut store, &[]).unwrap_err();
+            let error = thread::scope(|scope| scope.spawn(on_another_thread).join().unwrap());
             let message = "the guest relies on hardware traps, which cannot be caught here";
             assert_eq!(error.to_string(), message);
+            assert!(matches!(error.usage(), Some(UsageError::HardwareTraps(_))));
+            platform.allow(usize::MAX);
+            assert_eq!(grow.call(&mut store, &[]).unwrap(), [Val::I32(2)]);
         }
     }
 }
