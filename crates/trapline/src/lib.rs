@@ -56,11 +56,12 @@ pub use trapline_signal as signal;
 
 pub use trapline_activation::{
     ACTIVATION, Activation, ActivationHead, ActivationMark, CoreDump, ExitFp, FaultVerdict,
-    GuestFault, LandingPadWords, Outcome, SandboxEscape, Store, SuspendedActivations, Trap,
-    TrapReason, UnwindReason, VMContext, VMStoreContext, VMStoreContextLayout, WasmFault,
+    GuestFault, LandingPadWords, Outcome, Preparation, SandboxEscape, Store, SuspendedActivations,
+    Trap, TrapReason, UnwindReason, VMContext, VMStoreContext, VMStoreContextLayout, WasmFault,
     capture_backtrace, capture_backtrace_inline, capture_backtrace_limited, catch_traps,
-    catch_traps_with_landing_pad, for_each_activation, handle_wasm_exception,
-    handle_wasm_exception_with_fp, raise_preexisting_trap, raise_trap, record_trap, record_unwind,
+    catch_traps_into, catch_traps_with_landing_pad, catch_traps_with_landing_pad_into,
+    for_each_activation, handle_wasm_exception, handle_wasm_exception_with_fp,
+    raise_preexisting_trap, raise_trap, record_caught_trap, record_trap, record_unwind,
     suspend_activations, visit_frames, visit_frames_from,
 };
 pub use trapline_arch::{
