@@ -57,7 +57,7 @@ impl fmt::Debug for ActivationHead {
     }
 }
 
-// The three functions below are never inlined. While a guest runs, its fiber may
+// What asks for the head below is never inlined. While a guest runs, its fiber may
 // move to another CPU; code around it (a second `catch_traps` in the same function)
 // must not use the address of the head that was computed before, which compilers take
 // for a constant of the function.
@@ -75,30 +75,33 @@ pub(crate) fn head_here() -> *const Activation {
     ACTIVATION.with(ActivationHead::innermost)
 }
 
-/// Puts an activation on top of this CPU's chain, if the CPU is prepared for what its store
-/// needs; tells whether it was. The chain is whole at any moment, for handlers that look
-/// at it.
+/// The head of this CPU's chain, for the moment.
 ///
 /// The only time that an entry asks for the CPU's own data: the way out finds the head
-/// where this leaves its address.
+/// where the entry leaves its address.
 #[inline(never)]
-fn push(activation: &Activation, needs: Option<Preparation>) -> bool {
-    ACTIVATION.with(|head| {
-        if needs.is_some() && head.prepared.get() != needs {
-            return false;
-        }
-        activation.link(head.innermost.get(), head);
-        // A handler on this CPU that finds the activation finds its link, too.
-        compiler_fence(Ordering::Release);
-        head.innermost.set(activation);
-        true
-    })
+fn this_cpu() -> NonNull<ActivationHead> {
+    let head = ACTIVATION.with(|head| NonNull::from(head));
+    // A function without effects would be called once for two entries, also by a linker that
+    // optimises.
+    compiler_fence(Ordering::SeqCst);
+    head
 }
 
-/// Notes what this CPU has been prepared for.
-#[inline(never)]
-fn set_prepared(preparation: Option<Preparation>) {
-    ACTIVATION.with(|head| head.prepared.set(preparation));
+impl ActivationHead {
+    /// Puts an activation on top of the chain, if the CPU is prepared for what its store needs;
+    /// tells whether it was. The chain is whole at any moment, for handlers that look at it.
+    #[inline]
+    fn push(&self, activation: &Activation, needs: Option<Preparation>) -> bool {
+        if needs.is_some() && self.prepared.get() != needs {
+            return false;
+        }
+        activation.link(self.innermost.get(), self);
+        // A handler on this CPU that finds the activation finds its link, too.
+        compiler_fence(Ordering::Release);
+        self.innermost.set(activation);
+        true
+    }
 }
 
 /// Exchanges the head of this CPU's chain for what `with` makes of it; it is given
@@ -193,7 +196,9 @@ impl Activation {
             // SAFETY: as above.
             unsafe { self.set_aside::<S>() };
         }
-        let ready = push(self, store.preparation()) || self.prepare_and_push(store);
+        // SAFETY: it lives as long as the CPU, or thread, that this runs on.
+        let head = unsafe { this_cpu().as_ref() };
+        let ready = head.push(self, store.preparation()) || self.prepare_and_push(store);
         let entered = Entered {
             activation: self,
             _store: PhantomData,
@@ -207,10 +212,13 @@ impl Activation {
     #[inline(never)]
     fn prepare_and_push<S: Store>(&self, store: &S) -> bool {
         let prepared = store.prepare();
+        // Anew, since that was the store's code.
+        // SAFETY: it lives as long as the CPU, or thread, that this runs on.
+        let head = unsafe { this_cpu().as_ref() };
         if prepared.is_ok() {
-            set_prepared(store.preparation());
+            head.prepared.set(store.preparation());
         }
-        push(self, None);
+        head.push(self, None);
         match prepared {
             Ok(()) => true,
             Err(error) => {
