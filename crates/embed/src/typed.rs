@@ -45,8 +45,11 @@ mod sealed {
     ///
     /// * [`store`](Self::store) fills [`LEN`](Self::LEN) slots with values of
     ///   [`types`](Self::types), of which there are as many.
+    /// * [`Slots`](Self::Slots) has room for as many.
     pub unsafe trait Values: 'static {
         const LEN: usize;
+
+        type Slots: Copy;
 
         fn types() -> Vec<ValType>;
 
@@ -165,6 +168,8 @@ value!(
 unsafe impl<V: WasmValue> Values for V {
     const LEN: usize = 1;
 
+    type Slots = [MaybeUninit<ValRaw>; 1];
+
     fn types() -> Vec<ValType> {
         alloc::vec![V::TYPE]
     }
@@ -190,18 +195,48 @@ unsafe impl<V: WasmValue> Values for V {
 
 impl<V: WasmValue> WasmValues for V {}
 
-/// The largest number of values in a list.
-const MAX_VALUES: usize = 16;
+/// Room for the arguments of a call, and for its results in their place.
+union Slots<P: Values, R: Values> {
+    _params: P::Slots,
+    _results: R::Slots,
+}
+
+impl<P: Values, R: Values> Slots<P, R> {
+    /// How many there are.
+    const LEN: usize = if P::LEN > R::LEN { P::LEN } else { R::LEN };
+
+    /// Slots of zeros.
+    ///
+    /// Compiled code writes as many bytes of a slot as a value has; all of them are read.
+    #[inline]
+    fn zeroed() -> MaybeUninit<Self> {
+        const {
+            assert!(Self::LEN * size_of::<ValRaw>() <= size_of::<Self>());
+            assert!(Self::LEN == 0 || align_of::<ValRaw>() <= align_of::<Self>());
+        }
+        let mut slots = MaybeUninit::<Self>::uninit();
+        let first = slots.as_mut_ptr().cast::<ValRaw>();
+        for index in 0..Self::LEN {
+            // SAFETY: there is room for all of them, as asserted.
+            unsafe { first.add(index).write(ValRaw::v128(0)) };
+        }
+        slots
+    }
+}
+
+macro_rules! one {
+    ($v:ident) => {
+        1
+    };
+}
 
 macro_rules! tuples {
     ($(($($v:ident)*))*) => { $(
         // SAFETY: one slot for each value, of its type, in order.
         unsafe impl<$($v: WasmValue),*> Values for ($($v,)*) {
-            const LEN: usize = const {
-                let types: &[ValType] = &[$($v::TYPE),*];
-                assert!(types.len() <= MAX_VALUES);
-                types.len()
-            };
+            const LEN: usize = 0 $(+ one!($v))*;
+
+            type Slots = [MaybeUninit<ValRaw>; 0 $(+ one!($v))*];
 
             fn types() -> Vec<ValType> {
                 alloc::vec![$($v::TYPE),*]
@@ -423,20 +458,15 @@ impl<P: WasmValues, R: WasmValues> TypedFunc<P, R> {
         let core = store.core();
         let id = core.id();
         self.func.check(id)?;
-        let mut slots = [const { MaybeUninit::<ValRaw>::uninit() }; MAX_VALUES];
-        let len = const { if P::LEN > R::LEN { P::LEN } else { R::LEN } };
-        // Compiled code writes as many bytes of a slot as a value has; all of
-        // them are read.
-        for slot in &mut slots[..len] {
-            slot.write(ValRaw::v128(0));
-        }
-        // SAFETY: lists have at most that many values; the function is this
+        let mut slots = Slots::<P, R>::zeroed();
+        let first: *mut ValRaw = slots.as_mut_ptr().cast();
+        // SAFETY: there are slots for both lists; the function is this
         // store's, and `check` has found that its parameters and results are as
         // many, and of types that these may stand in for and the other way round.
         unsafe {
-            params.store(slots.as_mut_ptr(), id)?;
-            core.call(self.func.func_ref(), slots.as_mut_ptr().cast(), len)?;
-            Ok(R::load(slots.as_ptr().cast(), id))
+            params.store(first.cast(), id)?;
+            core.call(self.func.func_ref(), first, Slots::<P, R>::LEN)?;
+            Ok(R::load(first, id))
         }
     }
 }
