@@ -61,7 +61,8 @@ impl<'a> Cpu<'a> {
     /// Its features are those that
     ///
     /// * on x86_64, the instruction `cpuid` reports, and the control register
-    ///   `XCR0` allows;
+    ///   `XCR0` allows, when an artifact with such a feature is read for the
+    ///   first time (a kernel has to set up `CR4` and `XCR0` before);
     /// * on aarch64, the operating system reports (feature `std`), or the
     ///   identification registers, which only code at EL1 and above may read
     ///   everywhere (without it);

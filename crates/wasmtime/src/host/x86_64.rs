@@ -3,62 +3,134 @@
 //!
 //! Leaves and bits are those of the Intel Software Developer's Manual,
 //! volume 2, CPUID; `XCR0` is described in volume 1, section 13.3.
+//!
+//! Each `cpuid` of a virtual machine is an exit to its hypervisor, which takes
+//! microseconds, and an artifact has a dozen flags: so the CPU is asked once.
 
 use core::arch::asm;
-use core::arch::x86_64::{__cpuid, __cpuid_count, CpuidResult};
+use core::arch::x86_64::{__cpuid, __cpuid_count};
+use core::sync::atomic::{AtomicU32, Ordering};
+
+use Register::{Basic1C, Basic7B, Basic7C, Basic7Sub1A, Extended1C};
+use States::{Avx, Avx512, Sse};
+
+/// A flag of the compiler, the register and the bit of it that say whether the
+/// CPU has what it stands for, and the registers that go with it.
+type Feature = (&'static str, Register, u32, States);
+
+const FEATURES: [Feature; 19] = [
+    ("has_sse3", Basic1C, 0, Sse),
+    ("has_ssse3", Basic1C, 9, Sse),
+    ("has_fma", Basic1C, 12, Avx),
+    ("has_cmpxchg16b", Basic1C, 13, Sse),
+    ("has_sse41", Basic1C, 19, Sse),
+    ("has_sse42", Basic1C, 20, Sse),
+    ("has_popcnt", Basic1C, 23, Sse),
+    ("has_avx", Basic1C, 28, Avx),
+    ("has_bmi1", Basic7B, 3, Sse),
+    ("has_avx2", Basic7B, 5, Avx),
+    ("has_bmi2", Basic7B, 8, Sse),
+    ("has_avx512f", Basic7B, AVX512F, Avx512),
+    ("has_avx512dq", Basic7B, 17, Avx512),
+    ("has_avx512vl", Basic7B, 31, Avx512),
+    ("has_avx512vbmi", Basic7C, 1, Avx512),
+    ("has_avx512vnni", Basic7C, 11, Avx512),
+    ("has_avx512bitalg", Basic7C, 12, Avx512),
+    ("has_avx_vnni", Basic7Sub1A, 4, Avx),
+    ("has_lzcnt", Extended1C, 5, Sse),
+];
+
+/// What the others with vectors of 512 bits build on: a bit of [`Basic7B`].
+const AVX512F: u32 = 16;
+
+/// The operating system uses XSAVE: a bit of [`Basic1C`].
+const OSXSAVE: u32 = 27;
+
+/// A register of a leaf of `cpuid`.
+#[derive(Clone, Copy)]
+enum Register {
+    /// Leaf 1, `ecx`.
+    Basic1C,
+    /// Leaf 7, `ebx`.
+    Basic7B,
+    /// Leaf 7, `ecx`.
+    Basic7C,
+    /// Leaf 7, part 1, `eax`.
+    Basic7Sub1A,
+    /// Leaf 0x8000_0001, `ecx`.
+    Extended1C,
+}
+
+/// Which registers the operating system must keep for each thread.
+#[derive(Clone, Copy)]
+enum States {
+    /// Those that all do.
+    Sse,
+    Avx,
+    Avx512,
+}
 
 /// Whether the CPU has what a flag of the compiler stands for, and the
 /// operating system keeps the registers that go with it; `None` for unknown
 /// flags.
 pub(super) fn has_feature(flag: &str) -> Option<bool> {
-    let bit = |register: u32, bit: u32| register & (1 << bit) != 0;
-    let basic = leaf(1, 0);
-    let extended = leaf(7, 0);
-    let amd = leaf(0x8000_0001, 0);
-    let avx = xcr0_has(basic, 0b110);
-    let avx512 = xcr0_has(basic, 0b1110_0110) && bit(extended.ebx, 16);
-    Some(match flag {
-        "has_sse3" => bit(basic.ecx, 0),
-        "has_ssse3" => bit(basic.ecx, 9),
-        "has_fma" => avx && bit(basic.ecx, 12),
-        "has_cmpxchg16b" => bit(basic.ecx, 13),
-        "has_sse41" => bit(basic.ecx, 19),
-        "has_sse42" => bit(basic.ecx, 20),
-        "has_popcnt" => bit(basic.ecx, 23),
-        "has_avx" => avx && bit(basic.ecx, 28),
-        "has_bmi1" => bit(extended.ebx, 3),
-        "has_avx2" => avx && bit(extended.ebx, 5),
-        "has_bmi2" => bit(extended.ebx, 8),
-        "has_avx512f" => avx512,
-        "has_avx512dq" => avx512 && bit(extended.ebx, 17),
-        "has_avx512vl" => avx512 && bit(extended.ebx, 31),
-        "has_avx512vbmi" => avx512 && bit(extended.ecx, 1),
-        "has_avx512vnni" => avx512 && bit(extended.ecx, 11),
-        "has_avx512bitalg" => avx512 && bit(extended.ecx, 12),
-        "has_avx_vnni" => avx && bit(leaf(7, 1).eax, 4),
-        "has_lzcnt" => bit(amd.ecx, 5),
-        _ => return None,
-    })
+    /// A bit for each of the features, and [`KNOWN`]. Who comes too early to
+    /// find it asks the CPU, too, and gets the same answer.
+    static PRESENT: AtomicU32 = AtomicU32::new(0);
+    const KNOWN: u32 = 1 << FEATURES.len();
+
+    let feature = FEATURES.iter().position(|(known, ..)| *known == flag)?;
+    let mut present = PRESENT.load(Ordering::Relaxed);
+    if present == 0 {
+        present = KNOWN | ask();
+        PRESENT.store(present, Ordering::Relaxed);
+    }
+    Some(has_bit(present, feature as u32))
 }
 
-/// A leaf of `cpuid`, zeros if the CPU does not have it.
-fn leaf(number: u32, sub: u32) -> CpuidResult {
-    let highest = __cpuid(number & 0x8000_0000).eax;
-    if number > highest || (number == 7 && sub > __cpuid_count(7, 0).eax) {
-        return CpuidResult {
-            eax: 0,
-            ebx: 0,
-            ecx: 0,
-            edx: 0,
-        };
+const fn has_bit(word: u32, bit: u32) -> bool {
+    word & (1 << bit) != 0
+}
+
+/// Asks the CPU: a bit for each of the features that there are.
+#[cold]
+fn ask() -> u32 {
+    let basic_1 = __cpuid(1).ecx;
+    // Zeros for leaves that the CPU does not have. Leaf 7 is there where the
+    // operating system uses XSAVE, of which leaf 13 tells. Leaves 1 and
+    // 0x8000_0001 are on every CPU with 64 bits; the latter says that it is one.
+    let (mut basic_7, mut basic_7_sub_1) = ([0; 2], 0);
+    if has_bit(basic_1, OSXSAVE) || __cpuid(0).eax >= 7 {
+        let leaf = __cpuid_count(7, 0);
+        basic_7 = [leaf.ebx, leaf.ecx];
+        if leaf.eax >= 1 {
+            basic_7_sub_1 = __cpuid_count(7, 1).eax;
+        }
     }
-    __cpuid_count(number, sub)
+    let extended_1 = __cpuid(0x8000_0001).ecx;
+    let register = |register| match register {
+        Basic1C => basic_1,
+        Basic7B => basic_7[0],
+        Basic7C => basic_7[1],
+        Basic7Sub1A => basic_7_sub_1,
+        Extended1C => extended_1,
+    };
+    let states = |states| match states {
+        Sse => true,
+        Avx => xcr0_has(basic_1, 0b110),
+        Avx512 => xcr0_has(basic_1, 0b1110_0110) && has_bit(basic_7[0], AVX512F),
+    };
+    let mut present = 0;
+    for (feature, (_, reported_in, bit, needed)) in FEATURES.into_iter().enumerate() {
+        let there = has_bit(register(reported_in), bit) && states(needed);
+        present |= u32::from(there) << feature;
+    }
+    present
 }
 
 /// Whether the operating system has enabled these states in `XCR0`.
-fn xcr0_has(basic: CpuidResult, states: u64) -> bool {
-    const OSXSAVE: u32 = 1 << 27;
-    if basic.ecx & OSXSAVE == 0 {
+fn xcr0_has(basic_1: u32, states: u64) -> bool {
+    if !has_bit(basic_1, OSXSAVE) {
         return false;
     }
     let (low, high): (u32, u32);
