@@ -11,6 +11,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use libc::{c_int, sigaction};
 
 use crate::handler;
+use crate::handler::direct::MASK_BYTES;
 use crate::handler::previous::{self, SavedAction};
 use crate::signals::{SIGNALS, name_of};
 
@@ -255,15 +256,19 @@ fn is_ours(action: &sigaction) -> bool {
 
 /// Whether two actions do the same.
 fn is_same(a: &sigaction, b: &sigaction) -> bool {
-    a.sa_sigaction == b.sa_sigaction
-        && a.sa_flags == b.sa_flags
-        && (1..=libc::SIGRTMAX()).all(|signal| {
-            // SAFETY: initialised sets and numbers of signals.
-            unsafe {
-                libc::sigismember(&raw const a.sa_mask, signal)
-                    == libc::sigismember(&raw const b.sa_mask, signal)
-            }
-        })
+    a.sa_sigaction == b.sa_sigaction && a.sa_flags == b.sa_flags && kernel_mask(a) == kernel_mask(b)
+}
+
+/// The mask of an action as far as the kernel knows it. The C library's is longer, and nobody
+/// says what is in the rest of it.
+fn kernel_mask(action: &sigaction) -> [u8; MASK_BYTES] {
+    const { assert!(size_of::<libc::sigset_t>() >= MASK_BYTES) };
+    // SAFETY: that many bytes of an initialised set; bytes need no alignment.
+    unsafe {
+        (&raw const action.sa_mask)
+            .cast::<[u8; MASK_BYTES]>()
+            .read()
+    }
 }
 
 /// The signals that do not come to us first, and who gets them.

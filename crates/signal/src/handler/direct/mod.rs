@@ -135,7 +135,7 @@ pub(super) unsafe fn try_jump(
 }
 
 /// Bytes of the kernel's signal masks (`_NSIG / 8`, `asm/signal.h`).
-const MASK_BYTES: usize = 8;
+pub(crate) const MASK_BYTES: usize = 8;
 
 /// Makes `mask` the mask of this thread.
 ///

@@ -1,6 +1,6 @@
 //! x86_64.
 
-use core::arch::x86_64::{__cpuid, __cpuid_count};
+use core::arch::x86_64::__cpuid_count;
 use core::arch::{asm, naked_asm};
 use core::ptr;
 use core::sync::atomic::{AtomicU32, Ordering};
@@ -38,23 +38,8 @@ pub(super) fn is_kernels_frame(sp: usize, info: usize, context: usize) -> bool {
     context == sp.wrapping_add(8) && info == sp.wrapping_add(8 + 304)
 }
 
-/// Byte offset of the protection keys' register in an area of XSAVE; 0 if this machine
-/// does not use it.
-static PKRU_OFFSET: AtomicU32 = AtomicU32::new(0);
-
-/// Whether this machine has nothing that a jump could not put back.
+/// Whether this machine has nothing that a jump could not put back: each frame tells.
 pub(super) fn find_out() -> bool {
-    /// CPUID 7: the operating system uses protection keys (Intel SDM volume 2, CPUID).
-    const OSPKE: u32 = 1 << 4;
-    /// Number of the protection keys' state component (Intel SDM volume 1, 13.1).
-    const PKRU: u32 = 9;
-    if __cpuid(0).eax >= 7 && __cpuid_count(7, 0).ecx & OSPKE != 0 {
-        // EBX: where the component lies in the standard format, which is the one of
-        // signal frames.
-        let offset = __cpuid_count(0xd, PKRU).ebx;
-        PKRU_OFFSET.store(offset, Ordering::Relaxed);
-        return offset != 0;
-    }
     true
 }
 
@@ -77,9 +62,8 @@ impl Settings {
         if saved.is_null() || has_shadow_stack() {
             return None;
         }
-        let pkru_offset = PKRU_OFFSET.load(Ordering::Relaxed);
         // SAFETY: the frame has a floating-point state, by this function's duty.
-        if pkru_offset != 0 && unsafe { saved_pkru(saved.cast(), pkru_offset) }? != pkru() {
+        if !unsafe { has_saved_pkru(saved.cast(), &PKRU_OFFSET) } {
             return None;
         }
         // SAFETY: as above; only these two fields are read.
@@ -122,10 +106,85 @@ fn has_shadow_stack() -> bool {
     pointer != 0
 }
 
+/// Byte offset of the protection keys' register in an area of XSAVE; 0 if frames of this
+/// machine have none, [`UNKNOWN`] until one was looked at.
+///
+/// The processor says where it is, which in a virtual machine takes microseconds: so only
+/// those are asked that have one, and they once.
+static PKRU_OFFSET: AtomicU32 = AtomicU32::new(UNKNOWN);
+const UNKNOWN: u32 = u32::MAX;
+
+/// `FP_XSTATE_MAGIC1`, in the bytes that FXSAVE leaves to software: an area of XSAVE
+/// follows (`arch/x86/include/uapi/asm/sigcontext.h`).
+const MAGIC: u32 = 0x4650_5853;
+const MAGIC_OFFSET: usize = 464;
+/// Which components have a place in the area, behind the magic number and the whole
+/// size; then the size of the area.
+const LAYOUT_OFFSET: usize = MAGIC_OFFSET + 8;
+const SIZE_OFFSET: usize = MAGIC_OFFSET + 16;
+/// Which components the area has, in its header (Intel SDM volume 1, 13.4.2).
+const XSTATE_BV_OFFSET: usize = 512;
+/// Number of the protection keys' component (Intel SDM volume 1, 13.1).
+const PKRU: u32 = 9;
+const PKRU_BIT: u64 = 1 << PKRU;
+/// CPUID 7, ECX: the operating system uses protection keys (Intel SDM volume 2, CPUID).
+const OSPKE: u32 = 1 << 4;
+
+/// Whether this thread has the access rights that the kernel saved for the interrupted code.
+/// Also if it saved none: then a return puts none back, either.
+///
+/// # Safety
+///
+/// * `state` is the floating-point state of a signal frame of the kernel's.
+/// * `known` is [`PKRU_OFFSET`], or one that began as it does.
+#[inline]
+unsafe fn has_saved_pkru(state: *const u8, known: &AtomicU32) -> bool {
+    let mut offset = known.load(Ordering::Relaxed);
+    if offset == 0 {
+        return true;
+    }
+    // SAFETY: the first 512 bytes are always there, and what lies within the size that
+    // the kernel tells behind them. The register is in use, as the processor has said.
+    unsafe {
+        let word = |at: usize| ptr::read_unaligned(state.add(at).cast::<u32>());
+        let components = |at: usize| ptr::read_unaligned(state.add(at).cast::<u64>());
+        let has_place = word(MAGIC_OFFSET) == MAGIC && components(LAYOUT_OFFSET) & PKRU_BIT != 0;
+        if offset == UNKNOWN {
+            // With a place for them, the keys may still be switched off (`nopku`).
+            if !has_place || __cpuid_count(7, 0).ecx & OSPKE == 0 {
+                known.store(0, Ordering::Relaxed);
+                return true;
+            }
+            // EBX: where the component lies in the standard format, which is the one of
+            // signal frames (Intel SDM volume 1, 13.4.3).
+            offset = __cpuid_count(0xd, PKRU).ebx;
+            if offset == 0 {
+                return false;
+            }
+            known.store(offset, Ordering::Relaxed);
+        }
+        let offset = offset as usize;
+        if !has_place || (word(SIZE_OFFSET) as usize) < offset + size_of::<u32>() {
+            return false;
+        }
+        // A component that is left out is in its first state, which is 0.
+        let saved = if components(XSTATE_BV_OFFSET) & PKRU_BIT == 0 {
+            0
+        } else {
+            word(offset)
+        };
+        saved == pkru()
+    }
+}
+
 /// This thread's access rights.
-fn pkru() -> u32 {
+///
+/// # Safety
+///
+/// * The operating system uses the register.
+unsafe fn pkru() -> u32 {
     let pkru: u32;
-    // SAFETY: the operating system uses the register, as `find_out` has found.
+    // SAFETY: reads a register that is in use, by this function's duty.
     unsafe {
         asm!(
             "rdpkru",
@@ -138,36 +197,41 @@ fn pkru() -> u32 {
     pkru
 }
 
-/// The interrupted code's access rights, from the state that the kernel saved.
-///
-/// # Safety
-///
-/// * `state` is the floating-point state of a signal frame, `offset` the
-///   machine's offset of the register in it.
-unsafe fn saved_pkru(state: *const u8, offset: u32) -> Option<u32> {
-    /// `FP_XSTATE_MAGIC1`, in the bytes that FXSAVE leaves to software: an area of XSAVE
-    /// follows (`arch/x86/include/uapi/asm/sigcontext.h`).
-    const MAGIC: u32 = 0x4650_5853;
-    const MAGIC_OFFSET: usize = 464;
-    /// Size of the area, behind the magic number, the whole size and the features.
-    const SIZE_OFFSET: usize = MAGIC_OFFSET + 16;
-    /// Which components the area has, in its header (Intel SDM volume 1, 13.4.2).
-    const XSTATE_BV_OFFSET: usize = 512;
-    const PKRU_BIT: u64 = 1 << 9;
-    // SAFETY: the first 512 bytes are always there, and what lies within the size that
-    // the kernel tells behind them.
-    unsafe {
-        let word = |at: usize| ptr::read_unaligned(state.add(at).cast::<u32>());
-        let offset = offset as usize;
-        if word(MAGIC_OFFSET) != MAGIC || (word(SIZE_OFFSET) as usize) < offset + size_of::<u32>() {
-            return None;
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A state with this magic number and layout, of this size.
+    fn state(magic: u32, layout: u64, size: u32) -> [u8; 1024] {
+        let mut state = [0; 1024];
+        state[MAGIC_OFFSET..][..4].copy_from_slice(&magic.to_le_bytes());
+        state[LAYOUT_OFFSET..][..8].copy_from_slice(&layout.to_le_bytes());
+        state[SIZE_OFFSET..][..4].copy_from_slice(&size.to_le_bytes());
+        state
+    }
+
+    /// What is found, and what is known of the offset then.
+    fn find(state: &[u8; 1024], known: u32) -> (bool, u32) {
+        let known = AtomicU32::new(known);
+        // SAFETY: as long as all that it says to hold.
+        let found = unsafe { has_saved_pkru(state.as_ptr(), &known) };
+        (found, known.into_inner())
+    }
+
+    #[test]
+    fn a_frame_without_a_place_for_the_rights_has_none_to_put_back() {
+        let all_others = !PKRU_BIT;
+        assert_eq!(find(&state(MAGIC, all_others, 1024), UNKNOWN), (true, 0));
+        assert_eq!(find(&state(0, PKRU_BIT, 1024), UNKNOWN), (true, 0));
+    }
+
+    #[test]
+    fn a_frame_whose_rights_would_lie_behind_its_end_is_left_to_the_kernel() {
+        let frame = state(MAGIC, PKRU_BIT, 1024);
+        for offset in [1021, 1024, 1 << 31] {
+            assert_eq!(find(&frame, offset), (false, offset));
         }
-        let present = ptr::read_unaligned(state.add(XSTATE_BV_OFFSET).cast::<u64>());
-        // A component that is left out is in its first state, which is 0.
-        Some(if present & PKRU_BIT == 0 {
-            0
-        } else {
-            word(offset)
-        })
+        // Where others have a place.
+        assert_eq!(find(&state(MAGIC, 0, 1024), 600), (false, 600));
     }
 }
