@@ -4,7 +4,6 @@
 //! registries are met as a trap meets them: with cold caches. `benches/registry.rs` of
 //! trapline-code-registry looks closer at our side alone.
 
-use core::any::Any;
 use core::hint::black_box;
 use core::ops::Range;
 use std::collections::BTreeMap;
@@ -15,7 +14,9 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
 use trapline_arch::VirtualAddress;
-use trapline_code_registry::{CodeAddress, CodeObject, CodeRegistry, Registration, TrapKind};
+use trapline_code_registry::{CodeObject, CodeRegistry, Registration};
+use trapline_test_support::code::{self, Random, range};
+use trapline_test_support::code_object;
 
 use crate::measure::{Bench, Measured};
 
@@ -25,12 +26,6 @@ const LOOKUPS: usize = 1 << 16;
 
 /// How many ranges are registered between two looks at the clock.
 const BATCH: usize = 100;
-
-/// Distance between the starts of two ranges; they are half as long.
-const DISTANCE: usize = 4096;
-
-/// Where the first range starts.
-const BASE: usize = 0x7f00_0000_0000;
 
 /// What is measured.
 pub(crate) trait Table: Sync + Sized + 'static {
@@ -49,14 +44,23 @@ pub(crate) trait Table: Sync + Sized + 'static {
 pub(crate) fn lookup<T: Table>(bench: &Bench, ranges: usize) -> Result<Measured> {
     let ranges = bench.ranges(ranges);
     let table = Filled::<T>::new(ranges);
-    let addresses = addresses(ranges, 0);
-    check(table.table, ranges)?;
+    time_lookups(bench, ranges, |pc| table.table.lookup(pc))
+}
+
+/// The time of one `lookup` among so many ranges, after a check that it finds them.
+pub(crate) fn time_lookups(
+    bench: &Bench,
+    ranges: usize,
+    lookup: impl Fn(usize) -> Option<usize>,
+) -> Result<Measured> {
+    check(&lookup, ranges)?;
+    let addresses = code::addresses(&mut Random::new(0), ranges, LOOKUPS);
     let mut next = addresses.iter().cycle();
     Ok(bench
         .time(|| {
             // The iterator has no end.
             if let Some(pc) = next.next() {
-                black_box(table.table.lookup(*pc));
+                black_box(lookup(*pc));
             }
         })
         .into())
@@ -75,8 +79,17 @@ pub(crate) fn threads_name(threads: usize) -> String {
 pub(crate) fn lookup_on_threads<T: Table>(bench: &Bench, ranges: usize) -> Result<Measured> {
     let ranges = bench.ranges(ranges);
     let table = Filled::<T>::new(ranges);
-    check(table.table, ranges)?;
-    let rates = THREADS.map(|threads| rate(bench, table.table, ranges, threads));
+    time_lookups_on_threads(bench, ranges, |pc| table.table.lookup(pc))
+}
+
+/// The same for any `lookup`.
+pub(crate) fn time_lookups_on_threads(
+    bench: &Bench,
+    ranges: usize,
+    lookup: impl Fn(usize) -> Option<usize> + Sync,
+) -> Result<Measured> {
+    check(&lookup, ranges)?;
+    let rates = THREADS.map(|threads| rate(bench, &lookup, ranges, threads));
     let measured = Measured::from(THREADS[1] as f64 * 1e9 / rates[1]);
     Ok(
         (THREADS.iter().zip(rates)).fold(measured, |measured, (threads, rate)| {
@@ -86,7 +99,12 @@ pub(crate) fn lookup_on_threads<T: Table>(bench: &Bench, ranges: usize) -> Resul
 }
 
 /// Lookups a second of so many threads together.
-fn rate<T: Table>(bench: &Bench, table: &'static T, ranges: usize, threads: usize) -> f64 {
+fn rate(
+    bench: &Bench,
+    lookup: &(impl Fn(usize) -> Option<usize> + Sync),
+    ranges: usize,
+    threads: usize,
+) -> f64 {
     /// Lookups between two looks at whether the time is over.
     const STEP: usize = 256;
     let (start, stop) = (Barrier::new(threads + 1), AtomicBool::new(false));
@@ -95,7 +113,8 @@ fn rate<T: Table>(bench: &Bench, table: &'static T, ranges: usize, threads: usiz
             .map(|seed| {
                 let (start, stop) = (&start, &stop);
                 scope.spawn(move || {
-                    let addresses = addresses(ranges, seed as u64 + 1);
+                    let mut random = Random::new(seed as u64 + 1);
+                    let addresses = code::addresses(&mut random, ranges, LOOKUPS);
                     start.wait();
                     let begin = Instant::now();
                     let mut done = 0_u64;
@@ -104,7 +123,7 @@ fn rate<T: Table>(bench: &Bench, table: &'static T, ranges: usize, threads: usiz
                             break;
                         }
                         for pc in pcs {
-                            black_box(table.lookup(*pc));
+                            black_box(lookup(*pc));
                         }
                         done += pcs.len() as u64;
                     }
@@ -126,10 +145,8 @@ fn rate<T: Table>(bench: &Bench, table: &'static T, ranges: usize, threads: usiz
 pub(crate) fn register<T: Table>(bench: &Bench, ranges: usize) -> Result<Measured> {
     let ranges = bench.ranges(ranges);
     let table = Filled::<T>::new(ranges);
-    check(table.table, ranges)?;
-    let mut random = Random::new(3);
-    let batch = || -> Duration {
-        let gaps = gaps(&mut random, ranges);
+    check(&|pc| table.table.lookup(pc), ranges)?;
+    time_registrations(bench, ranges, |gaps| {
         let mut registrations = Vec::with_capacity(gaps.len());
         let start = Instant::now();
         for gap in gaps {
@@ -138,8 +155,18 @@ pub(crate) fn register<T: Table>(bench: &Bench, ranges: usize) -> Result<Measure
         let took = start.elapsed();
         drop(black_box(registrations));
         took
-    };
-    let mut batch = batch;
+    })
+}
+
+/// The time of one of the registrations that `register` makes, takes the time of, and takes
+/// out again: of ranges between so many that are there.
+pub(crate) fn time_registrations(
+    bench: &Bench,
+    ranges: usize,
+    mut register: impl FnMut(Vec<Range<usize>>) -> Duration,
+) -> Result<Measured> {
+    let mut random = Random::new(3);
+    let mut batch = || register(code::gaps(&mut random, ranges, BATCH));
     let time = bench.time_batches(|batches| (0..batches).map(|_| batch()).sum());
     Ok((time / BATCH as f64).into())
 }
@@ -153,11 +180,7 @@ struct Filled<T: Table> {
 impl<T: Table> Filled<T> {
     fn new(ranges: usize) -> Self {
         let table: &'static T = Box::leak(Box::new(T::new()));
-        let mut order: Vec<usize> = (0..ranges).collect();
-        let mut random = Random::new(1);
-        for at in (1..ranges).rev() {
-            order.swap(at, random.below(at + 1));
-        }
+        let order = Random::new(1).shuffled(ranges);
         Self {
             table,
             _registrations: (order.into_iter())
@@ -168,80 +191,25 @@ impl<T: Table> Filled<T> {
 }
 
 /// Whether lookups find what was registered, and nothing else.
-fn check<T: Table>(table: &'static T, ranges: usize) -> Result<()> {
+fn check(lookup: &impl Fn(usize) -> Option<usize>, ranges: usize) -> Result<()> {
     for nth in [0, ranges / 2, ranges - 1] {
         let text = range(nth);
-        ensure!(table.lookup(text.start) == Some(0), "the start of {nth}");
-        let last = table.lookup(text.end - 1).context("the end of a range")?;
+        ensure!(lookup(text.start) == Some(0), "the start of {nth}");
+        let last = lookup(text.end - 1).context("the end of a range")?;
         ensure!(last == text.len() - 1, "the end of {nth}");
-        ensure!(table.lookup(text.end).is_none(), "behind the end of {nth}");
+        ensure!(lookup(text.end).is_none(), "behind the end of {nth}");
     }
     Ok(())
 }
 
-/// The `nth` range.
-fn range(nth: usize) -> Range<usize> {
-    let start = BASE + nth * DISTANCE + (nth * 7919 % 64) * 16;
-    start..start + DISTANCE / 2
+code_object! {
+    /// Code that is at an address, and nothing else.
+    Code
 }
 
-/// Addresses in registered code, in no order.
-fn addresses(ranges: usize, seed: u64) -> Vec<usize> {
-    let mut random = Random::new(seed);
-    (0..LOOKUPS)
-        .map(|_| range(random.below(ranges)).start + random.below(DISTANCE / 2))
-        .collect()
-}
-
-/// Different ranges that lie between the registered ones or, where there are fewer of those,
-/// behind them.
-fn gaps(random: &mut Random, ranges: usize) -> Vec<Range<usize>> {
-    let ranges = ranges.max(BATCH);
-    let first = random.below(ranges);
-    // Without a common divisor with the sizes: leads to different places.
-    let step = 7919;
-    (0..BATCH)
-        .map(|nth| {
-            let start = range((first + nth * step) % ranges).end;
-            start..start + 16
-        })
-        .collect()
-}
-
-/// Numbers in no order (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn new(seed: u64) -> Self {
-        Self(0x1234_5678_9abc_def1 ^ seed.wrapping_mul(0x9e37_79b9_7f4a_7c15))
-    }
-
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % bound
-    }
-}
-
-struct Code(Range<usize>);
-
-impl CodeObject for Code {
-    fn text(&self) -> Range<VirtualAddress> {
-        VirtualAddress::new(self.0.start)..VirtualAddress::new(self.0.end)
-    }
-
-    fn lookup_trap_code(&self, _text_offset: usize) -> Option<TrapKind> {
-        None
-    }
-
-    fn lookup_address(&self, _text_offset: usize) -> Option<CodeAddress> {
-        None
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
+/// The code at this range, as tables keep it.
+pub(crate) fn code_at(text: Range<usize>) -> Arc<dyn CodeObject> {
+    Arc::new(Code(text))
 }
 
 impl Table for CodeRegistry {
@@ -252,7 +220,7 @@ impl Table for CodeRegistry {
     }
 
     fn register(&'static self, text: Range<usize>) -> Registration {
-        Self::register(self, Arc::new(Code(text))).expect("disjoint ranges")
+        Self::register(self, code_at(text)).expect("disjoint ranges")
     }
 
     #[inline]
@@ -290,7 +258,7 @@ impl Table for LockedMap {
     }
 
     fn register(&'static self, text: Range<usize>) -> LockedMapRegistration {
-        let code: Arc<dyn CodeObject> = Arc::new(Code(text.clone()));
+        let code = code_at(text.clone());
         let mut map = self.0.write().expect("no panic under the lock");
         if let Some((_, (start, _))) = map.range(text.start + 1..).next() {
             assert!(*start >= text.end, "disjoint ranges");
@@ -318,24 +286,13 @@ mod tests {
     fn both_tables_find_the_same() {
         fn look<T: Table>() -> Vec<Option<usize>> {
             let filled = Filled::<T>::new(300);
-            check(filled.table, 300).expect("finds what is there");
-            addresses(400, 7)[..5_000]
-                .iter()
-                .map(|pc| filled.table.lookup(*pc))
-                .collect()
+            let lookup = |pc| filled.table.lookup(pc);
+            check(&lookup, 300).expect("finds what is there");
+            let addresses = code::addresses(&mut Random::new(7), 400, 5_000);
+            addresses.into_iter().map(lookup).collect()
         }
         let found = look::<CodeRegistry>();
         assert_eq!(found, look::<LockedMap>());
         assert!(found.contains(&None) && found.iter().any(Option::is_some));
-    }
-
-    #[test]
-    fn gaps_are_disjoint_and_free() {
-        for ranges in [1, 1_000, 100_000] {
-            let mut gaps = gaps(&mut Random::new(5), ranges);
-            gaps.sort_by_key(|gap| gap.start);
-            assert_eq!(gaps.len(), BATCH);
-            assert!(gaps.windows(2).all(|pair| pair[0].end <= pair[1].start));
-        }
     }
 }

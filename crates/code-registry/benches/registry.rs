@@ -27,7 +27,6 @@
 //! Samples of all who take part are taken in turns, so that they meet the same noise; the
 //! medians are shown, and in parentheses their ratios to `locked map`.
 
-use core::any::Any;
 use core::hint::black_box;
 use core::ops::{Bound, Range};
 use std::collections::BTreeMap;
@@ -38,7 +37,9 @@ use std::time::Instant;
 use arc_swap::ArcSwap;
 use crossbeam_skiplist::SkipMap;
 use trapline_arch::VirtualAddress;
-use trapline_code_registry::{CodeAddress, CodeObject, CodeRegistry, Registration, TrapKind};
+use trapline_code_registry::{CodeObject, CodeRegistry, Registration};
+use trapline_test_support::code::{Random, addresses, gaps, range};
+use trapline_test_support::code_object;
 
 /// Numbers of registered ranges.
 const SIZES: [usize; 4] = [1, 1_000, 100_000, 1_000_000];
@@ -52,82 +53,9 @@ const LOOKUPS: usize = 2_000;
 /// Registrations in one sample, for the same reason.
 const WRITES: usize = 100;
 
-/// Distance between the starts of two ranges; they are half as long.
-const DISTANCE: usize = 4096;
-
-/// Where the first range starts.
-const BASE: usize = 0x7f00_0000_0000;
-
-/// Code that exists by its range only.
-struct Code(Range<usize>);
-
-impl CodeObject for Code {
-    fn text(&self) -> Range<VirtualAddress> {
-        VirtualAddress::new(self.0.start)..VirtualAddress::new(self.0.end)
-    }
-
-    fn lookup_trap_code(&self, _text_offset: usize) -> Option<TrapKind> {
-        None
-    }
-
-    fn lookup_address(&self, _text_offset: usize) -> Option<CodeAddress> {
-        None
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-}
-
-/// Numbers in no order (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % bound
-    }
-}
-
-/// The `nth` range.
-fn range(nth: usize) -> Range<usize> {
-    let start = BASE + nth * DISTANCE + (nth * 7919 % 64) * 16;
-    start..start + DISTANCE / 2
-}
-
-/// All numbers below `count`, shuffled.
-fn shuffled(count: usize) -> Vec<usize> {
-    let mut order: Vec<usize> = (0..count).collect();
-    let mut random = Random(0x1234_5678_9abc_def1);
-    for i in (1..count).rev() {
-        order.swap(i, random.below(i + 1));
-    }
-    order
-}
-
-/// Addresses in registered code, in no order.
-fn addresses(size: usize, count: usize) -> Vec<usize> {
-    let mut random = Random(0x0fed_cba9_8765_4321);
-    (0..count)
-        .map(|_| range(random.below(size)).start + random.below(DISTANCE / 2))
-        .collect()
-}
-
-/// `count` different ranges that lie between the registered ones or, where
-/// there are fewer of those, behind them.
-fn gaps(random: &mut Random, size: usize, count: usize) -> Vec<Range<usize>> {
-    let size = size.max(count);
-    let first = random.below(size);
-    // Steps without a common divisor with the sizes lead to different places.
-    let step = 7919;
-    (0..count)
-        .map(|i| {
-            let start = range((first + i * step) % size).end;
-            start..start + 16
-        })
-        .collect()
+code_object! {
+    /// Code that exists by its range only.
+    Code
 }
 
 /// Who takes part.
@@ -373,7 +301,8 @@ struct Filled<T: Table> {
 impl<T: Table> Filled<T> {
     fn new(size: usize) -> Self {
         let table = T::make();
-        let registrations = shuffled(size)
+        let registrations = Random::new(1)
+            .shuffled(size)
             .into_iter()
             .map(|nth| table.register(range(nth)))
             .collect();
@@ -537,7 +466,7 @@ fn main() {
         heading(&format!("{size} ranges"), &all);
         if plan.wants(LOOKUP) {
             println!("{LOOKUP}");
-            let addresses = addresses(*size, 1_000_000);
+            let addresses = addresses(&mut Random::new(2), *size, 1_000_000);
             let chunks: Vec<_> = addresses.chunks(LOOKUPS).collect();
             let medians = medians(&all, plan.rounds, |contestant, round| {
                 contestant.look_up_all(chunks[round % chunks.len()])
@@ -568,7 +497,7 @@ fn main() {
         }];
         if plan.wants(REGISTER) {
             println!("{REGISTER}");
-            let mut random = Random(0x1357_9bdf_0246_8ace);
+            let mut random = Random::new(3);
             let medians = medians(writers, plan.rounds, |contestant, _| {
                 contestant.register_all(gaps(&mut random, *size, WRITES))
             });
@@ -576,7 +505,7 @@ fn main() {
         }
         if plan.wants(REGISTER_AND_REMOVE) {
             println!("{REGISTER_AND_REMOVE}");
-            let mut random = Random(0x1357_9bdf_0246_8ace);
+            let mut random = Random::new(3);
             let medians = medians(writers, plan.rounds, |contestant, _| {
                 contestant.register_and_remove_all(gaps(&mut random, *size, WRITES))
             });
@@ -594,11 +523,8 @@ fn lookups_per_microsecond(
     count: usize,
 ) -> f64 {
     let barrier = Barrier::new(threads);
-    let look_up = |seed: usize| {
-        let mut random = Random(0x2545_f491_4f6c_dd1d ^ seed as u64);
-        let pcs: Vec<usize> = (0..count)
-            .map(|_| range(random.below(size)).start + random.below(DISTANCE / 2))
-            .collect();
+    let look_up = |seed: u64| {
+        let pcs = addresses(&mut Random::new(seed), size, count);
         barrier.wait();
         let start = Instant::now();
         contestant.look_up_all(&pcs);
@@ -609,7 +535,7 @@ fn lookups_per_microsecond(
             .map(|thread| {
                 scope.spawn({
                     let look_up = &look_up;
-                    move || look_up(thread + 1)
+                    move || look_up(thread as u64 + 1)
                 })
             })
             .collect();

@@ -1,15 +1,14 @@
 //! From an instruction to the code that it belongs to, and to what is known of it.
 
-use core::any::Any;
 use core::hint::black_box;
 use core::ops::Range;
 use std::sync::Arc;
 
 use anyhow::{Result, ensure};
 use trapline_arch::VirtualAddress;
-use trapline_code_registry::{
-    CodeAddress, CodeObject, Registration, TrapKind, lookup_code, register_code,
-};
+use trapline_code_registry::{Registration, lookup_code, register_code};
+use trapline_test_support::code::{DISTANCE, STRIDE, range};
+use trapline_test_support::code_object;
 use trapline_wasmtime::Artifact;
 
 use crate::paths::Input;
@@ -18,41 +17,9 @@ use crate::paths::Input;
 /// the same work.
 pub(crate) const PLACES: usize = 4096;
 
-/// Distance between the starts of two ranges; they are half as long.
-const DISTANCE: usize = 4096;
-
-/// Where the first range starts: where no code of this process is.
-const BASE: usize = 0x1000_0000_0000;
-
-/// Without a common divisor with any number of ranges here, so that multiples of it come to
-/// every range once, and not in order.
-const STRIDE: usize = 7919;
-
-/// Code that is at an address, and nothing else.
-struct Code(Range<usize>);
-
-impl CodeObject for Code {
-    fn text(&self) -> Range<VirtualAddress> {
-        VirtualAddress::new(self.0.start)..VirtualAddress::new(self.0.end)
-    }
-
-    fn lookup_trap_code(&self, _text_offset: usize) -> Option<TrapKind> {
-        None
-    }
-
-    fn lookup_address(&self, _text_offset: usize) -> Option<CodeAddress> {
-        None
-    }
-
-    fn as_any(&self) -> &dyn Any {
-        self
-    }
-}
-
-/// The `nth` range; they lie at irregular distances.
-fn range(nth: usize) -> Range<usize> {
-    let start = BASE + nth * DISTANCE + (nth * STRIDE % 64) * 16;
-    start..start + DISTANCE / 2
+code_object! {
+    /// Code that is at an address, and nothing else.
+    Code
 }
 
 /// Which of so many things is the `nth`, in an order that is none.

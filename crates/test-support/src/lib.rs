@@ -1,5 +1,5 @@
 //! For the tests of this workspace: programs in processes of their own, on this
-//! machine or in an emulator, and host code that faults.
+//! machine or in an emulator, host code that faults, and made-up code ([`code`]).
 //!
 //! # Programs of the target
 //!
@@ -25,6 +25,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
+pub mod code;
 #[cfg(target_os = "linux")]
 pub mod fault;
 
