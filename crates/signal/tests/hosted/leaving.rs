@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use libc::{c_int, c_void, siginfo_t};
 use trapline_code_registry::TrapKind;
-use trapline_signal::{WayOut, install, prepare_thread, set_way_out, way_out};
+use trapline_signal::{SignalHandlers, WayOut, install, prepare_thread, set_way_out, way_out};
 use trapline_test_support::skipped_under_emulation;
 
 use super::support::child::{in_child, say};
@@ -110,6 +110,23 @@ fn with_the_other_way_out_it_does() {
     .died_silently_of(libc::SIGSYS);
 }
 
+/// Our handlers, and on top of those of some signals `on_top`, with these flags and this mask;
+/// the addresses of ours are kept beside the signals. And a guest.
+fn with_on_top(
+    ours: impl IntoIterator<Item = (c_int, &'static AtomicUsize)>,
+    on_top: os::Handler,
+    flags: c_int,
+    mask: &[c_int],
+) -> (SignalHandlers, GuestStore) {
+    let handlers = install().unwrap();
+    prepare_thread().unwrap();
+    for (signal, ours) in ours {
+        ours.store(os::get_action(signal).sa_sigaction, Ordering::SeqCst);
+        os::install(signal, on_top, flags, mask);
+    }
+    (handlers, GuestStore::new())
+}
+
 #[test]
 fn no_frame_of_a_handler_on_top_of_ours_is_skipped() {
     static OURS: [AtomicUsize; 3] = [const { AtomicUsize::new(0) }; 3];
@@ -131,13 +148,8 @@ fn no_frame_of_a_handler_on_top_of_ours_is_skipped() {
     }
 
     in_child!(|| {
-        let _handlers = install().unwrap();
-        prepare_thread().unwrap();
-        for (signal, ours) in ON_TOP.into_iter().zip(&OURS) {
-            ours.store(os::get_action(signal).sa_sigaction, Ordering::SeqCst);
-            os::install(signal, on_top, libc::SA_ONSTACK, &[]);
-        }
-        let store = GuestStore::new();
+        let ours = ON_TOP.into_iter().zip(&OURS);
+        let (_handlers, store) = with_on_top(ours, on_top, libc::SA_ONSTACK, &[]);
         for way in WAYS {
             set_way_out(way);
             CAME_BACK.store(0, Ordering::SeqCst);
@@ -187,12 +199,10 @@ fn the_mask_of_a_handler_that_jumps_to_ours_does_not_stay() {
     }
 
     in_child!(|| {
-        let _handlers = install().unwrap();
-        prepare_thread().unwrap();
-        OURS.store(os::get_action(libc::SIGSEGV).sa_sigaction, Ordering::SeqCst);
+        let ours = [(libc::SIGSEGV, &OURS)];
         // It blocks its own signal, and another one.
-        os::install(libc::SIGSEGV, on_top, libc::SA_ONSTACK, &[libc::SIGUSR1]);
-        let store = GuestStore::new();
+        let mask = [libc::SIGUSR1];
+        let (_handlers, store) = with_on_top(ours, on_top, libc::SA_ONSTACK, &mask);
         for way in WAYS {
             set_way_out(way);
             for _ in 0..3 {
@@ -245,16 +255,9 @@ fn a_copy_of_the_context_is_not_taken_for_the_kernels() {
     }
 
     in_child!(|| {
-        let _handlers = install().unwrap();
-        prepare_thread().unwrap();
-        OURS.store(os::get_action(libc::SIGSEGV).sa_sigaction, Ordering::SeqCst);
-        os::install(
-            libc::SIGSEGV,
-            on_top,
-            libc::SA_ONSTACK | libc::SA_NODEFER,
-            &[],
-        );
-        let store = GuestStore::new();
+        let ours = [(libc::SIGSEGV, &OURS)];
+        let flags = libc::SA_ONSTACK | libc::SA_NODEFER;
+        let (_handlers, store) = with_on_top(ours, on_top, flags, &[]);
         for way in WAYS {
             set_way_out(way);
             CAME_BACK.store(0, Ordering::SeqCst);
