@@ -10,7 +10,7 @@ use crate::sides::{Backtraces, Reason, Side, check_failure};
 use crate::traps::resolved;
 
 /// How deep the rows nest: entries into the guest.
-const LEVELS: i32 = 100;
+pub(crate) const LEVELS: i32 = 100;
 
 /// Without backtraces.
 pub(crate) fn without_backtrace<S: Side>(bench: &Bench) -> Result<Measured> {

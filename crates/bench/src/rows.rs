@@ -187,7 +187,8 @@ fn entry() -> Vec<Row> {
             row("entry-host-call", "the same with a host call inside"),
             entry::call_host
         )
-        .target(Target::OfPeer(0.4)),
+        .target(Target::OfPeer(0.4))
+        .floor(Some(floor::trampoline_with_host_call)),
     ]
 }
 
@@ -202,6 +203,7 @@ fn traps() -> Vec<Row> {
         )
         .target(Target::OfPeer(0.25))
         .floor(floor::set_and_jump())
+        .floor(Some(floor::host_error))
         .note(
             "the error is a type without fields, as an `anyhow::Error` here and a \
              `wasmtime::Error` there; the floor is the C library's `setjmp` and `longjmp`",
@@ -214,6 +216,7 @@ fn traps() -> Vec<Row> {
             traps::host_error_with_backtrace
         )
         .target(Target::OfPeer(0.15))
+        .floor(Some(floor::host_error_with_backtrace))
         .note(
             "both sides resolve the frame to names and offset: the peer before it returns the \
              error, ours because the row asks the error for it",
@@ -264,6 +267,7 @@ fn traps() -> Vec<Row> {
             traps::unreachable_without_hardware
         )
         .target(Target::OfPeerIn("trap-unreachable", 0.05))
+        .floor(Some(floor::explicit_trap))
         .note(
             "both sides run an artifact with explicit checks; the ratio is to what the peer \
              needs for the fault",
@@ -306,6 +310,7 @@ fn backtraces() -> Vec<Row> {
             backtraces::ten_frames
         )
         .target(Target::OfPeer(0.3))
+        .floor(Some(floor::ten_frames))
         .note(
             "an error of a host function 10 frames deep with a backtrace, resolved by both \
              sides, less the same with backtraces off",
@@ -325,6 +330,7 @@ fn nesting() -> Vec<Row> {
             nesting::without_backtrace
         )
         .target(Target::OfPeer(0.2))
+        .floor(Some(floor::nested))
         .note(
             "100 entries into the guest, each from a host function that the previous one \
              called; the innermost host function fails, and each of the others passes the \
@@ -335,6 +341,7 @@ fn nesting() -> Vec<Row> {
             nesting::with_backtrace
         )
         .target(Target::OfPeer(0.2))
+        .floor(Some(floor::nested_with_backtrace))
         .note("of the innermost 20 frames (the peer's default), resolved by both sides"),
         both!(
             row(
@@ -363,13 +370,14 @@ fn nesting() -> Vec<Row> {
     ]
 }
 
-/// A function of the registry, for both sides, with a number of ranges.
+/// A function of the registry, for both sides, and its floor, with a number of ranges.
 macro_rules! among {
-    ($row:expr, $measure:ident, $ranges:expr) => {
+    ($row:expr, $measure:ident, $floor:ident, $ranges:expr) => {
         $row.sides(
             |bench| registry::$measure::<CodeRegistry>(bench, $ranges),
             |bench| registry::$measure::<LockedMap>(bench, $ranges),
         )
+        .floor(Some(|bench| floor::$floor(bench, $ranges)))
     };
 }
 
@@ -381,31 +389,41 @@ fn registry() -> Vec<Row> {
         ..row(name, what).target(ahead)
     };
     vec![
-        among!(row("lookup-1", "lookup among 1 range"), lookup, 1)
+        among!(row("lookup-1", "lookup among 1 range"), lookup, search, 1)
             .target(ahead)
             .note("random addresses; each lookup looks at the code object that it finds"),
-        among!(row("lookup-1000", "lookup among 1 000"), lookup, 1_000).target(ahead),
+        among!(
+            row("lookup-1000", "lookup among 1 000"),
+            lookup,
+            search,
+            1_000
+        )
+        .target(ahead),
         among!(
             row("lookup-100000", "lookup among 100 000"),
             lookup,
+            search,
             100_000
         )
         .target(ahead),
         among!(
             row("lookup-1000000", "lookup among 1 000 000"),
             lookup,
+            search,
             1_000_000
         )
         .target(ahead),
         among!(
             threads("lookup-threads-1", "on each of 2 threads, among 1"),
             lookup_on_threads,
+            search_on_threads,
             1
         )
         .note("what a thread waits for a lookup while the other one looks up, too"),
         among!(
             threads("lookup-threads-1000", "on each of 2 threads, among 1 000"),
             lookup_on_threads,
+            search_on_threads,
             1_000
         ),
         among!(
@@ -414,6 +432,7 @@ fn registry() -> Vec<Row> {
                 "on each of 2 threads, among 100 000"
             ),
             lookup_on_threads,
+            search_on_threads,
             100_000
         ),
         among!(
@@ -422,28 +441,33 @@ fn registry() -> Vec<Row> {
                 "on each of 2 threads, among 1 000 000"
             ),
             lookup_on_threads,
+            search_on_threads,
             1_000_000
         ),
         among!(
             row("register-1", "registering one when 1 is there"),
             register,
+            insert,
             1
         )
         .note("100 at random places, timed together; they are taken out outside of the time"),
         among!(
             row("register-1000", "when 1 000 are there"),
             register,
+            insert,
             1_000
         ),
         among!(
             row("register-100000", "when 100 000 are there"),
             register,
+            insert,
             100_000
         )
         .target(Target::OfPeer(2.0)),
         among!(
             row("register-1000000", "when 1 000 000 are there"),
             register,
+            insert,
             1_000_000
         ),
     ]
