@@ -116,6 +116,7 @@ fn run(options: &Options) -> Result<bool> {
         let table = table::of_topic(topic, &outcomes);
         if !table.is_empty() {
             println!("\n{}\n\n{table}", topic.title());
+            println!("{}", table::notes(topic, &outcomes));
         }
     }
     let complete = outcomes.iter().all(|outcome| outcome.found.is_ok());

@@ -43,11 +43,15 @@ const HOW_TO_READ: &str = "\
   median; the table has the median over the processes, and *Spread* the smallest and the largest of them. What a process
   does only once (*Size and start-up*) is a single sample each time. The clock is read around a sample; nothing is
   subtracted but where a row says so.
-* **Floor.** The least that the operation can cost on this machine, measured in the same run by a bare program. Two floors
-  with a slash: a handler that rewrites the interrupted context and returns from the signal, and one that jumps straight
-  out of it.
-* **Ratio** is trapline's figure over the peer's; a target that was not reached says so, and whether it lies below the
-  lowest floor, where nobody could reach it on this machine.
+* **Floor.** The least that the operation can cost on this machine: a bare program, measured in the same run, that does
+  what neither side can do without, and nothing else. Where compiled code has a part in it, it is the code that both sides
+  run, entered through its own trampolines. The notes below the tables say what floors are made of. Of two with a slash,
+  the last one counts. Where a signal is handled, the first one is a handler that rewrites the interrupted context and
+  returns from the signal, the second one that jumps straight out of it.
+* **Ratio** is trapline's figure over the peer's.
+* **Target.** A ratio that was decided on before there was anything to measure, from what the peer took then. One that was
+  not reached says so, whether it lies below the floor, where nobody could reach it on this machine, and below the table
+  what the time is made of.
 ";
 
 /// All files. `facts` are figures that somebody else has measured.
@@ -65,7 +69,10 @@ pub(crate) fn files(outcomes: &[Outcome], facts: &[(String, String)]) -> Vec<Fil
             continue;
         }
         page += &format!("\n## {}\n\n{table}", topic.title());
-        page += &notes(topic, outcomes);
+        let notes = table::notes(topic, outcomes);
+        if !notes.is_empty() {
+            page += &format!("\n{notes}");
+        }
         if topic == Topic::Startup && !facts.is_empty() {
             page += "\n| measured by `cargo xtask bench` | |\n| --- | --- |\n";
             for (what, figure) in facts {
@@ -88,7 +95,7 @@ pub(crate) fn files(outcomes: &[Outcome], facts: &[(String, String)]) -> Vec<Fil
     [page].into_iter().chain(plots).collect()
 }
 
-/// How many targets were reached.
+/// How many targets were reached, and how many of the others could have been.
 fn summary(outcomes: &[Outcome]) -> String {
     let count = |wanted| {
         let verdicts = outcomes
@@ -96,21 +103,17 @@ fn summary(outcomes: &[Outcome]) -> String {
             .map(|outcome| table::verdict(outcome, outcomes));
         verdicts.filter(|verdict| *verdict == wanted).count()
     };
-    let (met, missed) = (count(Verdict::Met), count(Verdict::Missed));
-    format!("Of {} targets, {met} are met.", met + missed)
-}
-
-/// What the rows of a topic have to say.
-fn notes(topic: Topic, outcomes: &[Outcome]) -> String {
-    let notes = (outcomes.iter())
-        .filter(|outcome| outcome.row.topic == topic && !outcome.row.note.is_empty())
-        .map(|outcome| format!("* *{}*: {}.\n", outcome.row.what, outcome.row.note));
-    let notes: String = notes.collect();
-    if notes.is_empty() {
-        notes
-    } else {
-        format!("\n{notes}")
+    let met = count(Verdict::Met);
+    let below = count(Verdict::MissedBelowFloor);
+    let missed = count(Verdict::Missed);
+    let text = format!("Of {} targets, {met} are met", met + below + missed);
+    if below + missed == 0 {
+        return text + ".";
     }
+    format!(
+        "{text}. Missed are {below} that lie below the floor, where nobody could reach them on \
+         this machine, and {missed} that do not; the reasons are below the tables."
+    )
 }
 
 struct Plot {
@@ -140,7 +143,7 @@ fn find<'a>(outcomes: &'a [Outcome], name: &str) -> Option<&'a Outcome> {
         .find(|outcome| outcome.row.name == name && outcome.found.is_ok())
 }
 
-/// The rows with these names as bars: ours, the peer, the (last, lowest) floor.
+/// The rows with these names as bars: ours, the peer, the floor that counts.
 fn bars(
     outcomes: &[Outcome],
     words: Words<'_>,
@@ -150,13 +153,12 @@ fn bars(
     let groups: Vec<Group> = (rows.iter())
         .filter_map(|(row, name)| {
             let outcome = find(outcomes, row)?;
-            let floor = outcome.row.floors.len().checked_sub(1);
             Some(Group {
                 name: (*name).to_owned(),
                 bars: vec![
                     outcome.median(Side::Ours),
                     outcome.median(Side::Peer),
-                    floor.and_then(|floor| outcome.median(Side::Floor(floor))),
+                    table::floor(outcome),
                 ],
             })
         })
@@ -342,10 +344,11 @@ mod tests {
 
     use super::*;
     use crate::measure::Measured;
-    use crate::rows;
+    use crate::rows::{self, Unit};
     use crate::run::Found;
 
-    /// Rows as if they had been run, with all points that a plot could ask for.
+    /// Rows as if they had been run, with all points that a plot could ask for, and all
+    /// targets met.
     fn outcomes() -> Vec<Outcome> {
         let measured = |value: f64| {
             let names = DEPTHS.map(depth_name);
@@ -357,13 +360,16 @@ mod tests {
         let found = |value| Found::of(&[measured(value)]).unwrap();
         (rows::all().into_iter())
             .map(|row| Outcome {
-                row,
                 found: Ok(BTreeMap::from([
-                    (Side::Ours, found(10.0)),
-                    (Side::Peer, found(100.0)),
+                    (
+                        Side::Ours,
+                        found(if row.unit == Unit::Factor { 1.0 } else { 10.0 }),
+                    ),
+                    (Side::Peer, found(1_000.0)),
                     (Side::Floor(0), found(5.0)),
                     (Side::Floor(1), found(4.0)),
                 ])),
+                row,
             })
             .collect()
     }
@@ -376,7 +382,7 @@ mod tests {
         for row in rows::all() {
             assert!(page.contains(&format!("| {} ", row.what)), "{}", row.name);
             assert!(page.contains(&format!("| `{}` ", row.name)), "{}", row.name);
-            assert!(page.contains(row.note));
+            assert!(page.contains(row.note) && !page.contains("missed:"));
         }
         assert!(page.contains("| building it | 3 s |"));
         assert_eq!(files.len(), 6);
@@ -384,6 +390,33 @@ mod tests {
             assert!(page.contains(&format!("]({})", plot.name)));
             assert!(plot.content.starts_with("<svg ") && plot.content.ends_with("</svg>\n"));
         }
+    }
+
+    #[test]
+    fn what_was_missed_is_counted_and_explained() {
+        let mut outcomes = outcomes();
+        // Beside floors of 5 and 4.
+        let set = |outcome: &mut Outcome, ours: f64, peer: f64| {
+            let sides = outcome.found.as_mut().unwrap();
+            sides.insert(Side::Ours, Found::of(&[ours.into()]).unwrap());
+            sides.insert(Side::Peer, Found::of(&[peer.into()]).unwrap());
+        };
+        assert!(summary(&outcomes).ends_with(" are met."));
+        let row = |name: &str| rows::all().iter().position(|row| row.name == name).unwrap();
+        set(&mut outcomes[row("entry-empty")], 50.0, 100.0);
+        set(&mut outcomes[row("entry-host-call")], 50.0, 100.0);
+        set(&mut outcomes[row("nested")], 20.0, 10.0);
+        let text = summary(&outcomes);
+        assert!(
+            text.contains("Missed are 1 that lie below the floor"),
+            "{text}"
+        );
+        assert!(text.contains("and 2 that do not"), "{text}");
+        let page = &files(&outcomes, &[])[0].content;
+        for name in ["entry-empty", "entry-host-call", "nested"] {
+            assert!(page.contains(outcomes[row(name)].row.reason), "{name}");
+        }
+        assert!(!page.contains(outcomes[row("nested-backtrace")].row.reason));
     }
 
     #[test]

@@ -11,28 +11,40 @@ pub(crate) enum Verdict {
     NoTarget,
     Met,
     Missed,
+    /// It is less than the row's floor, so that nobody can reach it on this machine.
+    MissedBelowFloor,
     /// The row could not be run.
     NotRun,
 }
 
 impl Verdict {
+    pub(crate) fn is_missed(self) -> bool {
+        matches!(self, Self::Missed | Self::MissedBelowFloor)
+    }
+
     fn text(self) -> &'static str {
         match self {
             Self::NoTarget => "",
             Self::Met => "met",
             Self::Missed => "**missed**",
+            Self::MissedBelowFloor => "**missed** (below floor)",
             Self::NotRun => "**not run**",
         }
     }
 }
 
+/// The row with whose peer this one is compared: itself, or another one.
+fn compared_with<'a>(outcome: &'a Outcome, all: &'a [Outcome]) -> Option<&'a Outcome> {
+    match outcome.row.target {
+        Target::OfPeerIn(name, _) => all.iter().find(|other| other.row.name == name),
+        _ => Some(outcome),
+    }
+}
+
 /// Ours, as a multiple of what it is compared with: the peer in this row or in another one.
 pub(crate) fn ratio(outcome: &Outcome, all: &[Outcome]) -> Option<f64> {
-    let other = match outcome.row.target {
-        Target::OfPeerIn(name, _) => all.iter().find(|other| other.row.name == name)?,
-        _ => outcome,
-    };
-    Some(outcome.median(Side::Ours)? / other.median(Side::Peer)?)
+    let peer = compared_with(outcome, all)?.median(Side::Peer)?;
+    Some(outcome.median(Side::Ours)? / peer)
 }
 
 /// Whether the row's target was reached.
@@ -58,19 +70,74 @@ pub(crate) fn verdict(outcome: &Outcome, all: &[Outcome]) -> Verdict {
     match figure {
         None => Verdict::NotRun,
         Some((figure, most)) if met(figure, most) => Verdict::Met,
+        Some(_) if is_below_floor(outcome, all) => Verdict::MissedBelowFloor,
         Some(_) => Verdict::Missed,
     }
 }
 
-/// Whether the target is less than the row's lowest floor, so that nobody can reach it.
-fn is_below_floor(outcome: &Outcome) -> bool {
-    let floors = (0..outcome.row.floors.len()).filter_map(|nth| outcome.median(Side::Floor(nth)));
-    let lowest = floors.fold(f64::INFINITY, f64::min);
-    let Target::OfPeer(most) = outcome.row.target else {
-        return false;
+/// The target as a figure of this run.
+fn limit(outcome: &Outcome, all: &[Outcome]) -> Option<f64> {
+    match outcome.row.target {
+        Target::None => None,
+        Target::OfPeer(most) | Target::OfPeerIn(_, most) => {
+            Some(compared_with(outcome, all)?.median(Side::Peer)? * most)
+        }
+        Target::BelowPeer => outcome.median(Side::Peer),
+        Target::AtMost(most) => Some(most),
+    }
+}
+
+/// The floor that counts: the last one.
+pub(crate) fn floor(outcome: &Outcome) -> Option<f64> {
+    let last = outcome.row.floors.len().checked_sub(1)?;
+    outcome.median(Side::Floor(last))
+}
+
+fn is_below_floor(outcome: &Outcome, all: &[Outcome]) -> bool {
+    let limit = limit(outcome, all);
+    limit
+        .zip(floor(outcome))
+        .is_some_and(|(limit, floor)| limit < floor)
+}
+
+/// What is said below the table of a topic: what readers should know of its rows, and why
+/// targets were missed in this run. Empty if there is nothing to say.
+pub(crate) fn notes(topic: Topic, all: &[Outcome]) -> String {
+    let of_topic = || all.iter().filter(|outcome| outcome.row.topic == topic);
+    let notes: String = of_topic()
+        .filter(|outcome| !outcome.row.note.is_empty())
+        .map(|outcome| format!("* *{}*: {}.\n", outcome.row.what, outcome.row.note))
+        .collect();
+    let reasons: String = of_topic()
+        .filter(|outcome| verdict(outcome, all).is_missed())
+        .map(|outcome| format!("* *{}*: {}\n", outcome.row.what, reason(outcome, all)))
+        .collect();
+    let reasons = match reasons.as_str() {
+        "" => reasons,
+        _ => format!("Targets that were missed:\n\n{reasons}"),
     };
-    let peer = outcome.median(Side::Peer);
-    peer.is_some_and(|peer| peer * most < lowest && lowest.is_finite())
+    let parts = [notes, reasons].into_iter().filter(|part| !part.is_empty());
+    parts.collect::<Vec<String>>().join("\n")
+}
+
+/// Why a row's target was missed: the figures, and what they are made of.
+fn reason(outcome: &Outcome, all: &[Outcome]) -> String {
+    let row = &outcome.row;
+    let figure = |figure: Option<f64>| figure.map(|figure| quantity(figure, row.unit));
+    let mut text = String::new();
+    if let Some((limit, ours)) = figure(limit(outcome, all)).zip(figure(outcome.median(Side::Ours)))
+    {
+        text += &format!("the target is {limit} here, ");
+        if let Some(floor) = figure(floor(outcome)) {
+            text += &format!("the floor {floor}, ");
+        }
+        text += &format!("ours {ours}: ");
+    }
+    text += match row.reason {
+        "" => "nobody has found out why; *Spread* shows how far runs lie apart",
+        reason => reason,
+    };
+    text + "."
 }
 
 /// The table of one topic; empty if none of its rows was run.
@@ -111,10 +178,7 @@ fn line(outcome: &Outcome, all: &[Outcome]) -> Vec<String> {
         },
         ratio(outcome, all).map_or_else(|| String::from("—"), times),
         target(row),
-        match verdict(outcome, all) {
-            Verdict::Missed if is_below_floor(outcome) => String::from("**missed** (below floor)"),
-            verdict => verdict.text().to_owned(),
-        },
+        verdict(outcome, all).text().to_owned(),
     ]
 }
 
@@ -290,22 +354,59 @@ mod tests {
         assert_eq!(of_topic(Topic::Startup, &all), "");
     }
 
+    /// A row with floors.
+    fn with_floors(name: &str, ours: f64, peer: f64, floors: &[f64]) -> Outcome {
+        let mut outcome = outcome(name, ours, peer);
+        let sides = outcome.found.as_mut().unwrap();
+        for (nth, floor) in floors.iter().enumerate() {
+            let found = Found::of(&[(*floor).into()]).unwrap();
+            sides.insert(Side::Floor(nth), found);
+        }
+        outcome
+    }
+
     #[test]
-    fn a_target_below_the_lowest_floor_is_called_that() {
-        let with_floors = |ours, floors: &[f64]| {
-            let mut outcome = outcome("trap-out-of-bounds", ours, 2_000.0);
-            let sides = outcome.found.as_mut().unwrap();
-            for (nth, floor) in floors.iter().enumerate() {
-                let found = Found::of(&[(*floor).into()]).unwrap();
-                sides.insert(Side::Floor(nth), found);
-            }
-            of_topic(Topic::Traps, &[outcome])
+    fn a_target_below_the_last_floor_is_called_that() {
+        let verdict = |ours, floors: &[f64]| {
+            let outcome = with_floors("trap-out-of-bounds", ours, 2_000.0, floors);
+            verdict(&outcome, &[])
         };
-        let text = "(below floor)";
-        assert!(with_floors(1_600.0, &[1_900.0, 1_300.0]).contains(text));
-        assert!(!with_floors(1_600.0, &[1_900.0, 1_100.0]).contains(text));
-        assert!(!with_floors(1_100.0, &[1_900.0, 1_300.0]).contains(text));
-        assert!(!with_floors(1_600.0, &[]).contains(text));
+        let missed = Verdict::MissedBelowFloor;
+        assert_eq!(verdict(1_600.0, &[1_900.0, 1_300.0]), missed);
+        assert_eq!(verdict(1_600.0, &[1_100.0, 1_300.0]), missed);
+        assert_eq!(verdict(1_600.0, &[1_900.0, 1_100.0]), Verdict::Missed);
+        assert_eq!(verdict(1_100.0, &[1_900.0, 1_300.0]), Verdict::Met);
+        assert_eq!(verdict(1_600.0, &[]), Verdict::Missed);
+        // Another row's peer counts: the target is 300.
+        let all = [
+            outcome("trap-unreachable", 1.0, 6_000.0),
+            with_floors("trap-explicit", 400.0, 200.0, &[310.0]),
+        ];
+        assert_eq!(super::verdict(&all[1], &all), missed);
+        let all = [
+            outcome("trap-unreachable", 1.0, 6_000.0),
+            with_floors("trap-explicit", 400.0, 200.0, &[290.0]),
+        ];
+        assert_eq!(super::verdict(&all[1], &all), Verdict::Missed);
+    }
+
+    #[test]
+    fn a_reason_is_given_with_the_figures_where_a_target_was_missed_and_only_there() {
+        let outcome = |ours| with_floors("entry-empty", ours, 100.0, &[20.0]);
+        let reason = outcome(0.0).row.reason;
+        let missed = notes(Topic::Entry, &[outcome(40.0)]);
+        let figures = "the target is 35.0 ns here, the floor 20.0 ns, ours 40.0 ns: ";
+        assert!(
+            missed.contains(&format!("{figures}{reason}.\n")),
+            "{missed}"
+        );
+        let met = notes(Topic::Entry, &[outcome(30.0)]);
+        assert!(met.contains(outcome(0.0).row.note));
+        assert!(!met.contains(reason) && !met.contains("missed"), "{met}");
+        // Nobody has thought of this one.
+        let unexplained = notes(Topic::Registry, &[self::outcome("lookup-1000", 2.0, 1.0)]);
+        assert!(unexplained.contains("the target is 1.00 ns here, ours 2.00 ns: nobody"));
+        assert_eq!(notes(Topic::Startup, &[outcome(40.0)]), "");
     }
 
     #[test]

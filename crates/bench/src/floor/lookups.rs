@@ -1,5 +1,9 @@
-//! From a program counter to the code that owns it, with one thread and no concurrency: the
-//! ranges never change, or nobody else looks at them.
+//! From a program counter to the code that owns it, where no two threads meet: the ranges
+//! never change, or nobody else looks at them.
+//!
+//! A binary search in a sorted array is a yardstick rather than a floor: in a large one, most
+//! of its steps wait for memory, and search trees with wide nodes are faster. What nobody gets
+//! around is the entry of the range that is looked for.
 
 use core::hint::black_box;
 use core::ops::Range;
@@ -9,45 +13,63 @@ use std::time::Instant;
 
 use anyhow::Result;
 use trapline_code_registry::CodeObject;
-use trapline_test_support::code::{Random, range};
+use trapline_test_support::code::{DISTANCE, Random, range};
 
 use crate::measure::{Bench, Measured};
 use crate::registry::{code_at, time_lookups, time_lookups_on_threads, time_registrations};
 
-/// The ranges' starts, sorted; and in the same order their ends and code.
+/// A range, and its code.
+struct Entry {
+    text: Range<usize>,
+    code: Arc<dyn CodeObject>,
+}
+
+impl Entry {
+    /// The offset in the text, after a look at the code object.
+    #[inline]
+    fn offset(&self, pc: usize) -> Option<usize> {
+        if !self.text.contains(&pc) {
+            return None;
+        }
+        black_box(&*self.code);
+        Some(pc - self.text.start)
+    }
+}
+
+/// The starts of ranges, sorted; and in the same order the ranges.
 struct SortedArray {
     starts: Vec<usize>,
-    code: Vec<(usize, Arc<dyn CodeObject>)>,
+    entries: Vec<Entry>,
 }
 
 impl SortedArray {
     fn new(ranges: usize) -> Self {
-        // Where code lies has nothing to do with when it was made.
-        let mut code: Vec<(usize, Arc<dyn CodeObject>)> = (Random::new(1).shuffled(ranges))
-            .into_iter()
-            .map(|nth| (nth, code_at(range(nth))))
+        // Where code objects lie has nothing to do with where their code does.
+        let mut entries: Vec<Entry> = (Random::new(1).shuffled(ranges).into_iter().map(range))
+            .map(|text| Entry {
+                code: code_at(text.clone()),
+                text,
+            })
             .collect();
-        code.sort_by_key(|(nth, _)| *nth);
-        for (nth, _) in &mut code {
-            *nth = range(*nth).end;
-        }
+        entries.sort_unstable_by_key(|entry| entry.text.start);
         Self {
-            starts: (0..ranges).map(|nth| range(nth).start).collect(),
-            code,
+            starts: entries.iter().map(|entry| entry.text.start).collect(),
+            entries,
         }
     }
 
-    /// The offset in the text, after a look at the code object.
+    /// By a binary search.
     #[inline]
-    fn lookup(&self, pc: usize) -> Option<usize> {
-        let nth = self.starts.partition_point(|start| *start <= pc);
-        let nth = nth.checked_sub(1)?;
-        let (end, code) = &self.code[nth];
-        if pc >= *end {
-            return None;
-        }
-        black_box(&**code);
-        Some(pc - self.starts[nth])
+    fn search(&self, pc: usize) -> Option<usize> {
+        let behind = self.starts.partition_point(|start| *start <= pc);
+        self.entries[behind.checked_sub(1)?].offset(pc)
+    }
+
+    /// By arithmetic, which made-up ranges allow for.
+    #[inline]
+    fn calculate(&self, pc: usize) -> Option<usize> {
+        let nth = pc.checked_sub(range(0).start)? / DISTANCE;
+        self.entries.get(nth)?.offset(pc)
     }
 }
 
@@ -55,25 +77,36 @@ impl SortedArray {
 pub(crate) fn search(bench: &Bench, ranges: usize) -> Result<Measured> {
     let ranges = bench.ranges(ranges);
     let array = SortedArray::new(ranges);
-    time_lookups(bench, ranges, |pc| array.lookup(pc))
+    time_lookups(bench, ranges, |pc| array.search(pc))
 }
 
-/// The same while the other thread searches, too.
+/// One of so many entries, whose place is known.
+pub(crate) fn known(bench: &Bench, ranges: usize) -> Result<Measured> {
+    let ranges = bench.ranges(ranges);
+    let array = SortedArray::new(ranges);
+    time_lookups(bench, ranges, |pc| array.calculate(pc))
+}
+
+/// A binary search while the other thread searches, too.
 pub(crate) fn search_on_threads(bench: &Bench, ranges: usize) -> Result<Measured> {
     let ranges = bench.ranges(ranges);
     let array = SortedArray::new(ranges);
-    time_lookups_on_threads(bench, ranges, |pc| array.lookup(pc))
+    time_lookups_on_threads(bench, ranges, |pc| array.search(pc))
 }
 
-/// A code object is made, and put into a map.
+/// Entries whose place is known, on both threads.
+pub(crate) fn known_on_threads(bench: &Bench, ranges: usize) -> Result<Measured> {
+    let ranges = bench.ranges(ranges);
+    let array = SortedArray::new(ranges);
+    time_lookups_on_threads(bench, ranges, |pc| array.calculate(pc))
+}
+
+/// A code object is made, and inserted into a map of so many.
 pub(crate) fn insert(bench: &Bench, ranges: usize) -> Result<Measured> {
     let ranges = bench.ranges(ranges);
     let mut map = BTreeMap::new();
     let entry = |text: Range<usize>| (text.end, (text.start, code_at(text)));
-    for nth in Random::new(1).shuffled(ranges) {
-        let (end, code) = entry(range(nth));
-        map.insert(end, code);
-    }
+    map.extend((Random::new(1).shuffled(ranges).into_iter()).map(|nth| entry(range(nth))));
     time_registrations(bench, ranges, |gaps| {
         let ends: Vec<usize> = gaps.iter().map(|gap| gap.end).collect();
         let start = Instant::now();
@@ -87,4 +120,39 @@ pub(crate) fn insert(bench: &Bench, ranges: usize) -> Result<Measured> {
         }
         took
     })
+}
+
+/// A code object is made, and remembered.
+pub(crate) fn make(bench: &Bench, ranges: usize) -> Result<Measured> {
+    let ranges = bench.ranges(ranges);
+    time_registrations(bench, ranges, |gaps| {
+        let mut made = Vec::with_capacity(gaps.len());
+        let start = Instant::now();
+        made.extend(gaps.into_iter().map(code_at));
+        let took = start.elapsed();
+        drop(black_box(made));
+        took
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use trapline_test_support::code::addresses;
+
+    use super::*;
+
+    #[test]
+    fn search_and_arithmetic_find_what_is_there_and_nothing_else() {
+        let array = SortedArray::new(300);
+        let last = range(299);
+        for pc in (addresses(&mut Random::new(3), 400, 5_000).into_iter())
+            .chain((0..300).flat_map(|nth| [range(nth).start, range(nth).end - 1, range(nth).end]))
+            .chain([0, range(0).start - 1, last.end + DISTANCE, usize::MAX])
+        {
+            let nth = (0..300).find(|nth| range(*nth).contains(&pc));
+            let offset = nth.map(|nth| pc - range(nth).start);
+            assert_eq!(array.search(pc), offset, "{pc:#x}");
+            assert_eq!(array.calculate(pc), offset, "{pc:#x}");
+        }
+    }
 }

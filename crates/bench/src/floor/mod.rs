@@ -18,4 +18,4 @@ pub(crate) use errors::{
 pub(crate) use faults::{Fault, fault_and_jump, fault_and_return};
 pub(crate) use frames::walk;
 pub(crate) use jumps::set_and_jump;
-pub(crate) use lookups::{insert, search, search_on_threads};
+pub(crate) use lookups::{insert, known, known_on_threads, make, search, search_on_threads};
