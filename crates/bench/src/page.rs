@@ -112,7 +112,7 @@ fn summary(outcomes: &[Outcome]) -> String {
     }
     format!(
         "{text}. Missed are {below} that lie below the floor, where nobody could reach them on \
-         this machine, and {missed} that do not; the reasons are below the tables."
+         this machine,\nand {missed} that do not. The reasons are below the tables."
     )
 }
 

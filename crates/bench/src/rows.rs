@@ -245,11 +245,10 @@ fn traps() -> Vec<Row> {
              and the error dropped",
         )
         .missed_since(
-            "compiled code, landing, and the making and dropping of the error, which are the \
-             floor, take the target or more by themselves. Ours, in addition, has the entry's \
-             bookkeeping, asks the error whether it carries a guest's trap from further in, \
-             records it in the activation, and makes the caller's error of it. The target was \
-             set where the peer took 187 ns",
+            "the floor is compiled code, the landing, and the making and dropping of the error. \
+             Ours, in addition, has the entry's bookkeeping, asks the error whether it carries a \
+             guest's trap from further in, records it in the activation, and makes the caller's \
+             error of it. The target was set where the peer took 187 ns",
         ),
         both!(
             row(
@@ -397,11 +396,11 @@ fn nesting() -> Vec<Row> {
              out, and is left for its landing pad",
         )
         .missed_since(
-            "a level has an entry with all its bookkeeping, a host call, a landing, and an \
-             error that is passed on, and the target leaves about the floor, which is compiled \
-             code and landings. Ours adds the store's words, which are kept and put back around \
-             each level, and what makes the call's error one of the host function, and the other \
-             way round. The target was set where the peer took 680 ns a level",
+            "a level has an entry with all its bookkeeping, a host call, a landing, and an error \
+             that is passed on; compiled code and landings are the floor. Ours adds the store's \
+             words, which are kept and put back around each level, and what makes the call's \
+             error one of the host function, and the other way round. The target was set where \
+             the peer took 680 ns a level",
         ),
         both!(
             row("nested-backtrace", "the same with a backtrace"),
@@ -473,10 +472,11 @@ fn registry() -> Vec<Row> {
         )
         .target(ahead)
         .note(
-            "random addresses; each lookup looks at the code object that it finds. Beside the \
-             floor, in front of it, is a binary search in a sorted array of the same ranges, \
-             which never changes: no floor in large ones, where search trees wait for memory \
-             less often. The floor is the entry of the range, at a place that is known",
+            "random addresses; each lookup looks at the code object that it finds. Of the two \
+             floors, the first is a yardstick: a binary search in a sorted array of the same \
+             ranges, which never changes. In large ones it waits for memory more often than a \
+             search tree does. The second one counts: the entry of the range, at a place that is \
+             known",
         ),
         among!(
             row("lookup-1000", "lookup among 1 000"),
@@ -539,9 +539,10 @@ fn registry() -> Vec<Row> {
             [insert, make]
         )
         .note(
-            "100 at random places, timed together; they are taken out outside of the time. \
-             Beside the floor, in front of it, is an insertion into a `BTreeMap` that has no \
-             lock and does not look for overlaps; the floor makes the code object, and no more",
+            "100 at random places, timed together; they are taken out outside of the time. Of \
+             the two floors, the first is a yardstick: an insertion into a `BTreeMap` that has \
+             no lock and does not look for overlaps. The second one counts: the code object is \
+             made, and no more",
         ),
         among!(
             row("register-1000", "when 1 000 are there"),

@@ -108,9 +108,20 @@ pub(crate) fn notes(topic: Topic, all: &[Outcome]) -> String {
         .filter(|outcome| !outcome.row.note.is_empty())
         .map(|outcome| format!("* *{}*: {}.\n", outcome.row.what, outcome.row.note))
         .collect();
-    let reasons: String = of_topic()
+    let missed: Vec<&Outcome> = of_topic()
         .filter(|outcome| verdict(outcome, all).is_missed())
-        .map(|outcome| format!("* *{}*: {}\n", outcome.row.what, reason(outcome, all)))
+        .collect();
+    // What several rows have in common is said once.
+    let same = |one: &&Outcome, next: &&Outcome| one.row.reason == next.row.reason;
+    let reasons: String = (missed.chunk_by(same))
+        .map(|rows| {
+            let figures: Vec<String> = rows.iter().map(|row| figures(row, all)).collect();
+            let reason = match rows[0].row.reason {
+                "" => "nobody has looked into it; *Spread* tells how far runs lie apart",
+                reason => reason,
+            };
+            format!("* {}: {reason}.\n", figures.join(", "))
+        })
         .collect();
     let reasons = match reasons.as_str() {
         "" => reasons,
@@ -120,24 +131,19 @@ pub(crate) fn notes(topic: Topic, all: &[Outcome]) -> String {
     parts.collect::<Vec<String>>().join("\n")
 }
 
-/// Why a row's target was missed: the figures, and what they are made of.
-fn reason(outcome: &Outcome, all: &[Outcome]) -> String {
-    let row = &outcome.row;
-    let figure = |figure: Option<f64>| figure.map(|figure| quantity(figure, row.unit));
-    let mut text = String::new();
-    if let Some((limit, ours)) = figure(limit(outcome, all)).zip(figure(outcome.median(Side::Ours)))
-    {
-        text += &format!("the target is {limit} here, ");
-        if let Some(floor) = figure(floor(outcome)) {
-            text += &format!("the floor {floor}, ");
-        }
-        text += &format!("ours {ours}: ");
-    }
-    text += match row.reason {
-        "" => "nobody has found out why; *Spread* shows how far runs lie apart",
-        reason => reason,
-    };
-    text + "."
+/// A row whose target was missed, and by how much.
+fn figures(outcome: &Outcome, all: &[Outcome]) -> String {
+    let figures = [
+        ("target", limit(outcome, all)),
+        ("floor", floor(outcome)),
+        ("ours", outcome.median(Side::Ours)),
+    ];
+    let figures: Vec<String> = (figures.into_iter())
+        .filter_map(|(what, figure)| {
+            Some(format!("{what} {}", quantity(figure?, outcome.row.unit)))
+        })
+        .collect();
+    format!("*{}* ({})", outcome.row.what, figures.join(", "))
 }
 
 /// The table of one topic; empty if none of its rows was run.
@@ -395,7 +401,7 @@ mod tests {
         let outcome = |ours| with_floors("entry-empty", ours, 100.0, &[20.0]);
         let reason = outcome(0.0).row.reason;
         let missed = notes(Topic::Entry, &[outcome(40.0)]);
-        let figures = "the target is 35.0 ns here, the floor 20.0 ns, ours 40.0 ns: ";
+        let figures = "(target 35.0 ns, floor 20.0 ns, ours 40.0 ns): ";
         assert!(
             missed.contains(&format!("{figures}{reason}.\n")),
             "{missed}"
@@ -405,8 +411,17 @@ mod tests {
         assert!(!met.contains(reason) && !met.contains("missed"), "{met}");
         // Nobody has thought of this one.
         let unexplained = notes(Topic::Registry, &[self::outcome("lookup-1000", 2.0, 1.0)]);
-        assert!(unexplained.contains("the target is 1.00 ns here, ours 2.00 ns: nobody"));
+        assert!(unexplained.contains("(target 1.00 ns, ours 2.00 ns): nobody"));
         assert_eq!(notes(Topic::Startup, &[outcome(40.0)]), "");
+    }
+
+    #[test]
+    fn a_reason_that_rows_have_in_common_is_given_once() {
+        let missed = |name| outcome(name, 20.0, 20.0);
+        let all = ["trap-out-of-bounds", "trap-division", "trap-unreachable"].map(missed);
+        let notes = notes(Topic::Traps, &all);
+        assert_eq!(notes.matches(all[0].row.reason).count(), 1, "{notes}");
+        assert_eq!(notes.matches("ours 20.0 ns").count(), 3, "{notes}");
     }
 
     #[test]
