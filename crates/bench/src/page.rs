@@ -49,9 +49,9 @@ const HOW_TO_READ: &str = "\
   the last one counts. Where a signal is handled, the first one is a handler that rewrites the interrupted context and
   returns from the signal, the second one that jumps straight out of it.
 * **Ratio** is trapline's figure over the peer's.
-* **Target.** A ratio that was decided on before there was anything to measure, from what the peer took then. One that was
-  not reached says so, whether it lies below the floor, where nobody could reach it on this machine, and below the table
-  what the time is made of.
+* **Target.** A ratio that was decided on beforehand, from what the peer took then. One that was not reached says so,
+  whether it lies below the floor, where nobody could reach it on this machine, and below the table what the time is
+  made of.
 ";
 
 /// All files. `facts` are figures that somebody else has measured.

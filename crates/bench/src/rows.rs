@@ -147,7 +147,7 @@ impl Row {
         self
     }
 
-    fn missed_since(mut self, reason: &'static str) -> Self {
+    fn missed_because(mut self, reason: &'static str) -> Self {
         self.reason = reason;
         self
     }
@@ -188,7 +188,7 @@ fn entry() -> Vec<Row> {
             "the floor is the compiled entry trampoline and the function, called through a \
              pointer with slots that are filled in already",
         )
-        .missed_since(
+        .missed_because(
             "beside the compiled code, an entry checks whose function it is, fills in slots, \
              sees to the thread's signal stack and the limit of the guest's, notes how deep the \
              store is entered, and links an activation, by which handlers know the guest; on the \
@@ -211,7 +211,7 @@ fn entry() -> Vec<Row> {
             "the floor goes on through the compiled exit trampoline to a host function that \
              returns at once",
         )
-        .missed_since(
+        .missed_because(
             "nearly all of it is the entry above; the host function has its closure and its \
              store to find, and its panics to be caught. The target was set where the peer took \
              38 ns",
@@ -244,7 +244,7 @@ fn traps() -> Vec<Row> {
              `anyhow::Error` and returns, on by a jump to the entry trampoline's landing pad, \
              and the error dropped",
         )
-        .missed_since(
+        .missed_because(
             "the floor is compiled code, the landing, and the making and dropping of the error. \
              Ours, in addition, has the entry's bookkeeping, asks the error whether it carries a \
              guest's trap from further in, records it in the activation, and makes the caller's \
@@ -266,7 +266,7 @@ fn traps() -> Vec<Row> {
              and its bytecode offset in two sorted arrays (names and a place to keep the frame \
              in cost it nothing)",
         )
-        .missed_since(
+        .missed_because(
             "the error of the row above is most of it; the rest is the backtrace: where it is \
              kept, the module that has the frame's address, its function, a bytecode offset from \
              the artifact's own table, whose entries have to be decoded in turn, and the list of \
@@ -291,7 +291,7 @@ fn traps() -> Vec<Row> {
         .floor(floor::fault_and_return(Fault::Load))
         .floor(floor::fault_and_jump(Fault::Load))
         .note(floors)
-        .missed_since(kernel),
+        .missed_because(kernel),
         both!(
             row("trap-division", "`INT_MIN / -1` (SIGFPE), no backtrace"),
             traps::division
@@ -304,7 +304,7 @@ fn traps() -> Vec<Row> {
              instruction; the overflow is left to the processor where that has a fault for it \
              (x86_64)",
         )
-        .missed_since(kernel),
+        .missed_because(kernel),
         both!(
             row("trap-unreachable", "`unreachable` (SIGILL), no backtrace"),
             traps::unreachable
@@ -312,7 +312,7 @@ fn traps() -> Vec<Row> {
         .target(Target::OfPeer(0.85))
         .floor(floor::fault_and_return(Fault::Illegal))
         .floor(floor::fault_and_jump(Fault::Illegal))
-        .missed_since(kernel),
+        .missed_because(kernel),
         both!(
             row(
                 "trap-explicit",
@@ -395,7 +395,7 @@ fn nesting() -> Vec<Row> {
              the guest again: one error is made, and at each level the guest is entered, calls \
              out, and is left for its landing pad",
         )
-        .missed_since(
+        .missed_because(
             "a level has an entry with all its bookkeeping, a host call, a landing, and an error \
              that is passed on; compiled code and landings are the floor. Ours adds the store's \
              words, which are kept and put back around each level, and what makes the call's \
@@ -413,7 +413,7 @@ fn nesting() -> Vec<Row> {
              walks to them over the frame records of as many levels, and searches for each in \
              two sorted arrays",
         )
-        .missed_since(
+        .missed_because(
             "most of it is the row above: the backtrace is captured and resolved once, at the \
              bottom, and shared among 100 levels. The target was set where the peer took 860 ns \
              a level",
