@@ -161,7 +161,7 @@ impl State {
         // The signal may arrive, on any thread, as soon as our handler is
         // installed: it must then find what to forward to.
         self.publish(signal, &before);
-        let replaced = exchange(signal, &our_action(&before))?;
+        let replaced = install_ours(signal, &our_action(&before))?;
         // Somebody else was between the two calls: what we really replaced is
         // theirs.
         if !is_same(&before, &replaced) {
@@ -294,13 +294,27 @@ fn query(signal: c_int) -> io::Result<sigaction> {
     Ok(unsafe { action.assume_init() })
 }
 
-/// Installs `action` for `signal`; what was there is returned.
+/// Installs `action`, which has our handler, for `signal`; what was there is returned.
+fn install_ours(signal: c_int, action: &sigaction) -> io::Result<sigaction> {
+    replace(|replaced| {
+        // SAFETY: the handler has the type that its flags promise and keeps to what handlers
+        // may do; `replaced` is writable.
+        unsafe { handler::direct::install(signal, action, replaced) }
+    })
+}
+
+/// Installs `action`, somebody else's, for `signal`; what was there is returned.
 fn exchange(signal: c_int, action: &sigaction) -> io::Result<sigaction> {
+    replace(|replaced| {
+        // SAFETY: an action that was installed before; `replaced` is writable.
+        unsafe { sigaction(signal, action, replaced) }
+    })
+}
+
+/// What `call` has replaced.
+fn replace(call: impl FnOnce(*mut sigaction) -> c_int) -> io::Result<sigaction> {
     let mut replaced = MaybeUninit::<sigaction>::uninit();
-    // SAFETY: `action` is either ours, whose handler has the type that its
-    // flags promise and keeps to what handlers may do, or one that somebody
-    // else had installed; `replaced` is writable.
-    if unsafe { sigaction(signal, action, replaced.as_mut_ptr()) } != 0 {
+    if call(replaced.as_mut_ptr()) != 0 {
         return Err(io::Error::last_os_error());
     }
     // SAFETY: filled in by the successful call.

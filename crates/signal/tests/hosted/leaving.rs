@@ -1,6 +1,7 @@
 //! The two ways from a handler to the host of a guest that trapped. (In processes of their
 //! own: which way it is, is the whole process's.)
 
+use std::ptr;
 use std::sync::atomic::{AtomicU32, AtomicUsize, Ordering};
 
 use libc::{c_int, c_void, siginfo_t};
@@ -93,6 +94,88 @@ fn by_default_a_trap_does_not_return_to_the_kernel() {
     .ran_to_its_end();
 }
 
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn a_trap_whose_signal_comes_to_us_first_makes_no_system_call() {
+    in_child!(|| {
+        let _handlers = install().unwrap();
+        prepare_thread().unwrap();
+        let store = GuestStore::new();
+        os::forbid_returns_from_handlers();
+        os::forbid(libc::SYS_rt_sigprocmask);
+        for _ in 0..10 {
+            trap_in_all_ways(&store);
+        }
+    })
+    .ran_to_its_end();
+}
+
+/// Others put an action back that they had found, and a mask into it: by way of the C library, which
+/// gives it another place to return to.
+#[cfg(target_arch = "x86_64")]
+#[test]
+fn the_mask_of_an_action_with_our_handler_that_others_install_does_not_stay() {
+    in_child!(|| {
+        let _handlers = install().unwrap();
+        prepare_thread().unwrap();
+        let mut action = os::get_action(libc::SIGSEGV);
+        action.sa_flags &= !libc::SA_NODEFER;
+        // SAFETY: the set is writable.
+        unsafe { libc::sigaddset(&raw mut action.sa_mask, libc::SIGUSR1) };
+        os::set_action(libc::SIGSEGV, &action);
+        let store = GuestStore::new();
+        for _ in 0..3 {
+            store.call(Function::Load, store.in_guard()).unwrap_err();
+            assert!(!os::is_blocked(libc::SIGSEGV));
+            assert!(!os::is_blocked(libc::SIGUSR1));
+        }
+    })
+    .ran_to_its_end();
+}
+
+/// What the handlers return to is known as a signal's frame: who walks the stack in a handler that
+/// ours forwards to comes to the code that was interrupted.
+#[test]
+fn a_walk_that_starts_in_a_handler_goes_on_in_the_interrupted_code() {
+    // Of the unwinder ("Itanium C++ ABI: Exception Handling", level I; the last one is GCC's).
+    unsafe extern "C" {
+        fn _Unwind_Backtrace(
+            visit: unsafe extern "C" fn(*mut c_void, *mut c_void) -> c_int,
+            data: *mut c_void,
+        ) -> c_int;
+        fn _Unwind_GetIP(frame: *mut c_void) -> usize;
+        fn _Unwind_FindEnclosingFunction(pc: *mut c_void) -> *mut c_void;
+    }
+    unsafe extern "C" fn visit(frame: *mut c_void, found: *mut c_void) -> c_int {
+        // SAFETY: called by the unwinder with one of its frames, and with what we gave it.
+        unsafe {
+            let pc = ptr::with_exposed_provenance_mut(_Unwind_GetIP(frame).wrapping_sub(1));
+            let function = _Unwind_FindEnclosingFunction(pc).addr();
+            *found.cast::<bool>() |= function == the_interrupted_function as *const () as usize;
+        }
+        0
+    }
+    unsafe extern "C" fn earlier(_: c_int, _: *mut siginfo_t, _: *mut c_void) {
+        let mut found = false;
+        // SAFETY: the visitor is of the type that is wanted.
+        unsafe { _Unwind_Backtrace(visit, (&raw mut found).cast()) };
+        say(if found { "seen" } else { "not seen" });
+    }
+    #[inline(never)]
+    fn the_interrupted_function() {
+        os::send_to_self(libc::SIGFPE);
+        say("back");
+    }
+    let child = in_child!(|| {
+        os::install(libc::SIGFPE, earlier, 0, &[]);
+        let _handlers = install().unwrap();
+        prepare_thread().unwrap();
+        the_interrupted_function();
+    });
+    assert!(child.said("seen") && child.said("back"), "{child:#?}");
+    child.ran_to_its_end();
+}
+
 #[test]
 fn with_the_other_way_out_it_does() {
     if skipped_under_emulation!("there are no filters of system calls") {
@@ -138,9 +221,7 @@ fn no_frame_of_a_handler_on_top_of_ours_is_skipped() {
         let ours = OURS[index].load(Ordering::SeqCst);
         // SAFETY: the address of a handler with three arguments.
         let ours = unsafe {
-            std::mem::transmute::<*const c_void, os::Handler>(std::ptr::with_exposed_provenance(
-                ours,
-            ))
+            std::mem::transmute::<*const c_void, os::Handler>(ptr::with_exposed_provenance(ours))
         };
         // SAFETY: what the kernel gave us.
         unsafe { ours(signal, info, context) };

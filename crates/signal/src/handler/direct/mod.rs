@@ -14,7 +14,7 @@
 //! | callee-saved registers | are reloaded where the guest is landed at |
 //! | all other registers | are caller-saved: nobody looks at them |
 //! | floating-point settings | are put back here, where the kernel resets them for a handler |
-//! | the signal mask | is put back here: ours blocks nothing, but who calls us, or installs us again, may have blocked something |
+//! | the signal mask | ours blocks nothing; put back here unless it is known that no other handler was called first, which may have blocked something |
 //! | the alternate stack | is in use while the stack pointer is on it; nothing to put back, but with `SS_AUTODISARM`: then the kernel returns |
 //! | shadow stacks | where there are any, the kernel returns |
 //! | access rights of protection keys | if the kernel changed them for the handler, it returns |
@@ -51,6 +51,8 @@ cfg_if::cfg_if! {
 /// What is installed as the handler: [`handle`](super::handle), which it tells where the
 /// stack pointer was.
 pub(crate) use isa::entry;
+/// How it is installed. (In normal context.)
+pub(crate) use isa::install;
 
 /// How a handler leaves for the host of a guest that trapped.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -127,8 +129,13 @@ pub(super) unsafe fn try_jump(
         return;
     };
     settings.put_back();
-    // SAFETY: the kernel's context has the mask there, which is shorter than the C library's.
-    unsafe { put_back_mask((&raw const (*context).uc_sigmask).cast()) };
+    // SAFETY: the stack pointer is that of the kernel's frame. The kernel's context has the mask
+    // there, which is shorter than the C library's.
+    unsafe {
+        if !isa::is_ours(entry_sp) {
+            put_back_mask((&raw const (*context).uc_sigmask).cast());
+        }
+    }
     // SAFETY: this function's duties; and nothing of what the kernel would put back is
     // missed, as the table above says.
     unsafe { resume.jump() }

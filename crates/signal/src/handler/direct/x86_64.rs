@@ -5,7 +5,9 @@ use core::arch::{asm, naked_asm};
 use core::ptr;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use libc::{c_int, c_void, mcontext_t, siginfo_t};
+use libc::{c_int, c_ulong, c_void, mcontext_t, sigaction, siginfo_t, sigset_t};
+
+use super::MASK_BYTES;
 
 pub(super) const JUMPS_BY_DEFAULT: bool = true;
 
@@ -37,6 +39,110 @@ pub(crate) unsafe extern "C-unwind" fn entry(
 pub(super) fn is_kernels_frame(sp: usize, info: usize, context: usize) -> bool {
     context == sp.wrapping_add(8) && info == sp.wrapping_add(8 + 304)
 }
+
+/// Whether it was for our action that the kernel entered a handler with this stack pointer, so
+/// that it blocked what our action says: nothing. Else it was for that of somebody who has gone
+/// on to our handler.
+///
+/// The return address is then in [`sigaction_restorer`], which nobody else's action has: the C library
+/// gives all that it installs one of its own.
+///
+/// # Safety
+///
+/// * `sp` is where the kernel entered a handler.
+pub(super) unsafe fn is_ours(sp: usize) -> bool {
+    // SAFETY: the return address is there, by this function's duty.
+    let returns_to = unsafe { ptr::with_exposed_provenance::<usize>(sp).read() };
+    returns_to == restorer_address()
+}
+
+/// Where our handlers return to: the system call that ends a signal, with the bytes by which
+/// unwinders and debuggers know a signal's frame (`MD_FALLBACK_FRAME_STATE_FOR` of libgcc,
+/// `setInfoForSigReturn` of LLVM's libunwind). It has no entry in the unwinder's tables, and neither
+/// has what lies before it, where they look for return addresses. gdb looks at the bytes only
+/// where it finds no name, or one with "sigaction" in it (`amd64_linux_sigtramp_p`).
+#[unsafe(naked)]
+unsafe extern "C" fn sigaction_restorer() {
+    naked_asm!(
+        // `int3`, never run.
+        ".fill {before}, 1, 0xcc",
+        // `mov rax, {SYS_rt_sigreturn}` in the long form
+        ".byte 0x48, 0xc7, 0xc0, {number}, 0, 0, 0",
+        "syscall",
+        before = const RESTORER_OFFSET,
+        number = const libc::SYS_rt_sigreturn,
+    )
+}
+
+/// How far into [`sigaction_restorer`] it starts, in bytes.
+const RESTORER_OFFSET: usize = 16;
+
+fn restorer_address() -> usize {
+    (sigaction_restorer as *const () as usize).wrapping_add(RESTORER_OFFSET)
+}
+
+/// `struct sigaction` of the kernel (`arch/x86/include/asm/signal.h`).
+#[repr(C)]
+struct KernelAction {
+    handler: usize,
+    flags: c_ulong,
+    restorer: usize,
+    mask: [u8; MASK_BYTES],
+}
+
+const _: () = assert!(size_of::<KernelAction>() == 32);
+
+/// The flag that says that there is a restorer (`uapi/asm/signal.h`).
+const SA_RESTORER: c_int = 0x0400_0000;
+
+/// Installs an action with our handler, and puts down what was there: `sigaction(2)`, with
+/// a restorer of our own, and with its result.
+///
+/// # Safety
+///
+/// * As for the system call; in normal context.
+pub(crate) unsafe fn install(
+    signal: c_int,
+    action: *const sigaction,
+    replaced: *mut sigaction,
+) -> c_int {
+    let mut new = KernelAction {
+        handler: 0,
+        flags: 0,
+        restorer: restorer_address(),
+        mask: [0; MASK_BYTES],
+    };
+    let mut old = KernelAction { ..new };
+    // SAFETY: both actions are there, by this function's duty; the C library's mask is longer
+    // than the kernel's, and begins with it.
+    unsafe {
+        new.handler = (*action).sa_sigaction;
+        new.flags = c_ulong::from(((*action).sa_flags | SA_RESTORER).cast_unsigned());
+        new.mask = (&raw const (*action).sa_mask)
+            .cast::<[u8; MASK_BYTES]>()
+            .read();
+        let result = libc::syscall(
+            libc::SYS_rt_sigaction,
+            signal,
+            &raw const new,
+            &raw mut old,
+            MASK_BYTES,
+        );
+        if result != 0 {
+            return -1;
+        }
+        replaced.write_bytes(0, 1);
+        (*replaced).sa_sigaction = old.handler;
+        // The flags have no bit beyond these (`uapi/asm-generic/signal-defs.h`).
+        (*replaced).sa_flags = (old.flags as u32).cast_signed();
+        (&raw mut (*replaced).sa_mask)
+            .cast::<[u8; MASK_BYTES]>()
+            .write(old.mask);
+    }
+    0
+}
+
+const _: () = assert!(size_of::<sigset_t>() >= MASK_BYTES);
 
 /// Whether this machine has nothing that a jump could not put back: each frame tells.
 pub(super) fn find_out() -> bool {

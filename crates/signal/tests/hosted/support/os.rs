@@ -206,6 +206,11 @@ pub(crate) fn set_disarming_signal_stack(memory: Range<usize>) {
 
 /// Has the kernel kill this process with `SIGSYS` if it returns from a signal handler.
 pub(crate) fn forbid_returns_from_handlers() {
+    forbid(libc::SYS_rt_sigreturn);
+}
+
+/// The same if it makes this system call.
+pub(crate) fn forbid(system_call: libc::c_long) {
     let load = |offset| libc::sock_filter {
         code: (libc::BPF_LD | libc::BPF_W | libc::BPF_ABS) as u16,
         jt: 0,
@@ -225,7 +230,7 @@ pub(crate) fn forbid_returns_from_handlers() {
             code: (libc::BPF_JMP | libc::BPF_JEQ | libc::BPF_K) as u16,
             jt: 0,
             jf: 1,
-            k: libc::SYS_rt_sigreturn as u32,
+            k: system_call as u32,
         },
         give(libc::SECCOMP_RET_KILL_PROCESS),
         give(libc::SECCOMP_RET_ALLOW),
