@@ -2,35 +2,33 @@
 
 use alloc::vec::Vec;
 use core::fmt;
+use core::mem::{ManuallyDrop, MaybeUninit};
 
 use trapline_activation::TrapReason;
 use trapline_arch::VirtualAddress;
-use trapline_backtrace::RawBacktrace;
+use trapline_backtrace::{INLINE_FRAMES, RawBacktrace};
 
-use crate::module::Module;
+use crate::module::{Module, ModuleList};
+use crate::sync::OnceInPlace;
 
 /// The frames of a guest, innermost first, in terms of its modules.
-#[derive(Clone, PartialEq, Eq, Debug, Default)]
+#[derive(Default)]
 pub struct WasmBacktrace {
-    frames: Vec<WasmFrame>,
+    frames: Frames,
+    /// What lent frames are in; `None` if there are none, or if somebody else keeps it.
+    _modules: Option<ModuleList>,
 }
 
 impl WasmBacktrace {
-    pub(crate) const EMPTY: &'static Self = &Self { frames: Vec::new() };
+    pub(crate) const EMPTY: &'static Self = &Self {
+        frames: Frames::Many(Vec::new()),
+        _modules: None,
+    };
 
     /// The frames, innermost first.
     #[must_use]
     pub fn frames(&self) -> &[WasmFrame] {
-        &self.frames
-    }
-
-    /// The frames of a trap.
-    pub(crate) fn of_trap(reason: &TrapReason, raw: &RawBacktrace, modules: &[Module]) -> Self {
-        let trapped_at = match reason {
-            TrapReason::Jit { pc, .. } => Some(*pc),
-            TrapReason::User(_) | TrapReason::Wasm(_) => None,
-        };
-        Self::resolve(raw, trapped_at, modules)
+        self.frames.as_slice()
     }
 
     /// The frames of a captured backtrace. `trapped_at` is the instruction that
@@ -38,50 +36,56 @@ impl WasmBacktrace {
     pub(crate) fn resolve(
         raw: &RawBacktrace,
         trapped_at: Option<VirtualAddress>,
-        modules: &[Module],
+        modules: ModuleList,
     ) -> Self {
-        let mut frames: Vec<WasmFrame> = Vec::with_capacity(raw.len());
-        // The instruction of the last of them.
-        let mut found_for = None;
-        for (index, frame) in raw.frames().enumerate() {
-            let trapped = index == 0 && trapped_at == Some(frame.pc);
-            // A return address may be that of the next line, or of the next
-            // function: the call is before it.
-            let Some(instruction) = (if trapped {
-                Some(frame.pc)
-            } else {
-                frame.pc.checked_sub(1)
-            }) else {
-                continue;
-            };
-            let found = match frames.last() {
-                // A recursion.
-                Some(callee) if found_for == Some(instruction) => Some(callee.clone()),
-                // Most calls stay in their module.
-                callee => callee
-                    .map(|callee| &callee.module)
-                    .into_iter()
-                    .chain(modules)
-                    .find_map(|module| WasmFrame::at(instruction, module)),
-            };
-            // What is no function of a module is part of the compiler's own
-            // code around it, like the one that runs initialisers.
-            if let Some(found) = found {
-                found_for = Some(instruction);
-                frames.push(WasmFrame {
-                    pc: frame.pc,
-                    ..found
-                });
-            }
+        Self {
+            // SAFETY: the list goes with them, and frames are only ever handed out by
+            // reference.
+            frames: unsafe { Frames::lent(raw, trapped_at, &modules) },
+            _modules: Some(modules),
         }
-        Self { frames }
+    }
+}
+
+impl Clone for WasmBacktrace {
+    /// The frames of the clone keep their modules themselves.
+    fn clone(&self) -> Self {
+        let mut frames = Frames::with_capacity(self.frames().len());
+        let filled = frames
+            .places()
+            .iter_mut()
+            .zip(self.frames())
+            .map(|(place, frame)| place.write(frame.clone()))
+            .count();
+        // SAFETY: so many have just been written.
+        unsafe { frames.set_len(filled) };
+        Self {
+            frames,
+            _modules: None,
+        }
+    }
+}
+
+impl PartialEq for WasmBacktrace {
+    fn eq(&self, other: &Self) -> bool {
+        self.frames() == other.frames()
+    }
+}
+
+impl Eq for WasmBacktrace {}
+
+impl fmt::Debug for WasmBacktrace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WasmBacktrace")
+            .field("frames", &self.frames())
+            .finish()
     }
 }
 
 impl fmt::Display for WasmBacktrace {
     /// One line for each frame: index, bytecode offset, `module!function`.
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (index, frame) in self.frames.iter().enumerate() {
+        for (index, frame) in self.frames().iter().enumerate() {
             if index > 0 {
                 f.write_str("\n")?;
             }
@@ -91,14 +95,223 @@ impl fmt::Display for WasmBacktrace {
     }
 }
 
-/// A frame of a guest. It keeps its module alive, and takes the names from there when
-/// somebody asks for them.
-#[derive(Clone, Debug)]
+/// The frames that an error has, resolved when somebody first asks for them, and the modules
+/// that they are in.
+pub(crate) struct LazyBacktrace {
+    /// Never changed: what is in `resolved` counts on it. `None` if there are no frames.
+    modules: Option<ModuleList>,
+    resolved: OnceInPlace<WasmBacktrace>,
+}
+
+impl LazyBacktrace {
+    /// Frames that are in these modules.
+    #[inline]
+    pub(crate) const fn new(modules: Option<ModuleList>) -> Self {
+        Self {
+            modules,
+            resolved: OnceInPlace::new(),
+        }
+    }
+
+    /// The modules.
+    pub(crate) const fn modules(&self) -> Option<&ModuleList> {
+        self.modules.as_ref()
+    }
+
+    /// The frames: those of `raw`, captured for a trap with this reason, of the first one who
+    /// asked. Empty without modules.
+    pub(crate) fn get(&self, raw: Option<&RawBacktrace>, reason: &TrapReason) -> &WasmBacktrace {
+        let (Some(raw), Some(modules)) = (raw, &self.modules) else {
+            return WasmBacktrace::EMPTY;
+        };
+        self.resolved.get_or_init(|| {
+            let trapped_at = match reason {
+                TrapReason::Jit { pc, .. } => Some(*pc),
+                TrapReason::User(_) | TrapReason::Wasm(_) => None,
+            };
+            WasmBacktrace {
+                // SAFETY: `self` keeps the modules, and the frames are only ever handed out by
+                // reference, for as long as `self` is borrowed.
+                frames: unsafe { Frames::lent(raw, trapped_at, modules) },
+                _modules: None,
+            }
+        })
+    }
+}
+
+/// Frames; as few as a [`RawBacktrace`] has in itself are in the value itself.
+enum Frames {
+    /// The first `len` places have been filled.
+    Few {
+        len: usize,
+        places: [MaybeUninit<WasmFrame>; INLINE_FRAMES],
+    },
+    Many(Vec<WasmFrame>),
+}
+
+impl Default for Frames {
+    fn default() -> Self {
+        Self::with_capacity(0)
+    }
+}
+
+impl Frames {
+    /// No frames, and room for that many.
+    fn with_capacity(frames: usize) -> Self {
+        if frames <= INLINE_FRAMES {
+            Self::Few {
+                len: 0,
+                places: [const { MaybeUninit::uninit() }; INLINE_FRAMES],
+            }
+        } else {
+            Self::Many(Vec::with_capacity(frames))
+        }
+    }
+
+    fn as_slice(&self) -> &[WasmFrame] {
+        match self {
+            // SAFETY: the first `len` places have been filled.
+            Self::Few { len, places } => unsafe { places[..*len].assume_init_ref() },
+            Self::Many(frames) => frames,
+        }
+    }
+
+    /// The room there is, for frames whose number is still 0.
+    fn places(&mut self) -> &mut [MaybeUninit<WasmFrame>] {
+        match self {
+            Self::Few { places, .. } => places,
+            Self::Many(frames) => frames.spare_capacity_mut(),
+        }
+    }
+
+    /// Says how many there are.
+    ///
+    /// # Safety
+    ///
+    /// * So many of the [places](Self::places) have been filled, from the first one on.
+    unsafe fn set_len(&mut self, filled: usize) {
+        match self {
+            Self::Few { len, .. } => *len = filled,
+            // SAFETY: the caller's duty; there are no more places than capacity.
+            Self::Many(frames) => unsafe { frames.set_len(filled) },
+        }
+    }
+
+    /// The frames of a captured backtrace, lent by `modules`. `trapped_at` is as in
+    /// [`WasmBacktrace::resolve`].
+    ///
+    /// # Safety
+    ///
+    /// * The modules live for as long as the frames are used, in other ways than being dropped.
+    /// * No frame is moved out.
+    unsafe fn lent(
+        raw: &RawBacktrace,
+        trapped_at: Option<VirtualAddress>,
+        modules: &[Module],
+    ) -> Self {
+        let raw = raw.as_slice();
+        let mut frames = Self::with_capacity(raw.len());
+        let places = frames.places();
+        let mut filled = 0;
+        // The last one that was found, and the instruction that it was found for.
+        let mut callee: Option<(VirtualAddress, &Module, u32)> = None;
+        for (index, frame) in raw.iter().enumerate() {
+            let trapped = index == 0 && trapped_at == Some(frame.pc);
+            let Some(instruction) = instruction(frame.pc, trapped) else {
+                continue;
+            };
+            let found = match callee {
+                // A recursion.
+                Some((of_callee, module, function)) if of_callee == instruction => {
+                    Some((module, function))
+                }
+                // Most calls stay in their module.
+                Some((_, module, _)) => match module.text_offset(instruction) {
+                    Some(text_offset) => module.function_at(text_offset).map(|f| (module, f)),
+                    None => find(instruction, modules),
+                },
+                None => find(instruction, modules),
+            };
+            // What is no function of a module is part of the compiler's own
+            // code around it, like the one that runs initialisers.
+            let (Some((module, function_index)), Some(place)) = (found, places.get_mut(filled))
+            else {
+                continue;
+            };
+            callee = Some((instruction, module, function_index));
+            place.write(WasmFrame {
+                // SAFETY: the module lives for long enough by the caller's word, and `owned`
+                // says that the count of its owners does not include this one.
+                module: ManuallyDrop::new(unsafe { core::ptr::read(module) }),
+                pc: frame.pc,
+                function_index,
+                trapped,
+                owned: false,
+            });
+            filled += 1;
+        }
+        // SAFETY: the places were filled one after the other.
+        unsafe { frames.set_len(filled) };
+        frames
+    }
+}
+
+impl Drop for Frames {
+    fn drop(&mut self) {
+        if let Self::Few { len, places } = self {
+            // SAFETY: the first `len` places have been filled, and this is the last use.
+            unsafe { places[..*len].assume_init_drop() };
+        }
+    }
+}
+
+/// The instruction that a frame is at: a return address may be that of the next line, or of
+/// the next function; the call is before it.
+#[inline]
+fn instruction(pc: VirtualAddress, trapped: bool) -> Option<VirtualAddress> {
+    if trapped { Some(pc) } else { pc.checked_sub(1) }
+}
+
+/// The function at an instruction, and its module.
+fn find(instruction: VirtualAddress, modules: &[Module]) -> Option<(&Module, u32)> {
+    let (module, text_offset) = modules
+        .iter()
+        .find_map(|module| Some((module, module.text_offset(instruction)?)))?;
+    Some((module, module.function_at(text_offset)?))
+}
+
+/// A frame of a guest. It keeps its module alive, and takes names and bytecode offset from
+/// there when somebody asks for them.
 pub struct WasmFrame {
-    module: Module,
-    function_index: u32,
-    bytecode_offset: Option<u32>,
+    /// Dropped with the frame if it is `owned`. Otherwise the frame is lent: it is in a backtrace
+    /// that sees to it that the module lives, and is never moved out of there.
+    module: ManuallyDrop<Module>,
     pc: VirtualAddress,
+    function_index: u32,
+    /// Whether `pc` is the instruction that trapped, and no return address.
+    trapped: bool,
+    owned: bool,
+}
+
+const _: () = assert!(size_of::<WasmFrame>() == 2 * size_of::<usize>() + 8);
+
+impl Clone for WasmFrame {
+    fn clone(&self) -> Self {
+        Self {
+            module: self.module.clone(),
+            owned: true,
+            ..*self
+        }
+    }
+}
+
+impl Drop for WasmFrame {
+    fn drop(&mut self) {
+        if self.owned {
+            // SAFETY: owned, and this is the last use.
+            unsafe { ManuallyDrop::drop(&mut self.module) };
+        }
+    }
 }
 
 impl PartialEq for WasmFrame {
@@ -106,26 +319,25 @@ impl PartialEq for WasmFrame {
     fn eq(&self, other: &Self) -> bool {
         self.module.same(&other.module)
             && self.function_index == other.function_index
-            && self.bytecode_offset == other.bytecode_offset
             && self.pc == other.pc
+            && (self.trapped == other.trapped || self.bytecode_offset() == other.bytecode_offset())
     }
 }
 
 impl Eq for WasmFrame {}
 
-impl WasmFrame {
-    /// The frame of a call or trap at this instruction; `None` if that is in none of the
-    /// module's functions.
-    fn at(instruction: VirtualAddress, module: &Module) -> Option<Self> {
-        let address = module.address_of(instruction)?;
-        Some(Self {
-            module: module.clone(),
-            function_index: address.function,
-            bytecode_offset: address.bytecode_offset,
-            pc: instruction,
-        })
+impl fmt::Debug for WasmFrame {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WasmFrame")
+            .field("module", self.module())
+            .field("function_index", &self.function_index)
+            .field("bytecode_offset", &self.bytecode_offset())
+            .field("pc", &self.pc)
+            .finish()
     }
+}
 
+impl WasmFrame {
     /// The module.
     #[must_use]
     pub fn module(&self) -> &Module {
@@ -155,7 +367,9 @@ impl WasmFrame {
     /// instructions that no bytecode stands behind.
     #[must_use]
     pub fn bytecode_offset(&self) -> Option<u32> {
-        self.bytecode_offset
+        let instruction = instruction(self.pc, self.trapped)?;
+        self.module
+            .bytecode_offset_at(self.module.text_offset(instruction)?)
     }
 
     /// The instruction that trapped, or the address at which the frame goes on
@@ -168,7 +382,7 @@ impl WasmFrame {
 
 impl fmt::Display for WasmFrame {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        match self.bytecode_offset {
+        match self.bytecode_offset() {
             Some(offset) => write!(f, "{offset:#8x}")?,
             None => write!(f, "{:>8}", "-")?,
         }

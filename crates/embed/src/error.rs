@@ -8,11 +8,10 @@ use trapline_activation::{CoreDump, Trap, TrapReason, WasmFault};
 use trapline_backtrace::RawBacktrace;
 use trapline_code_registry::TrapKind;
 
-use crate::backtrace::WasmBacktrace;
+use crate::backtrace::{LazyBacktrace, WasmBacktrace};
 use crate::linear_memory::MemoryError;
 use crate::module::ModuleList;
 use crate::platform::PlatformError;
-use crate::sync::OnceBox;
 use crate::types::{FuncType, MemoryType, TypeIndex, ValType};
 
 /// Why a guest, or something that a host did with one, failed: a trap, or a
@@ -40,9 +39,7 @@ pub(crate) struct Rest {
     wasm_fault: Option<WasmFault>,
     backtrace: Option<RawBacktrace>,
     coredump: Option<CoreDump>,
-    /// What the frames of the backtrace are in; `None` if there is none.
-    modules: Option<ModuleList>,
-    resolved: OnceBox<WasmBacktrace>,
+    frames: LazyBacktrace,
 }
 
 /// What a host function's error has of errors of guests among its causes.
@@ -75,8 +72,7 @@ impl Error {
                     wasm_fault: trap.wasm_fault,
                     backtrace: trap.backtrace.take(),
                     coredump: trap.coredump.take(),
-                    modules,
-                    resolved: OnceBox::new(),
+                    frames: LazyBacktrace::new(modules),
                 },
             )
         });
@@ -146,7 +142,7 @@ impl Error {
     /// The backtrace that an error carries, and the modules that it needs.
     fn captured(cause: &(dyn core::error::Error + 'static)) -> Option<(RawBacktrace, ModuleList)> {
         let rest = cause.downcast_ref::<Self>()?.rest()?;
-        Some((rest.backtrace.clone()?, rest.modules.clone()?))
+        Some((rest.backtrace.clone()?, rest.frames.modules()?.clone()))
     }
 
     /// What one of the causes of a host function's error carries.
@@ -278,12 +274,7 @@ impl Error {
         else {
             return WasmBacktrace::EMPTY;
         };
-        match (&rest.backtrace, &rest.modules) {
-            (Some(backtrace), Some(modules)) => {
-                (rest.resolved).get_or_init(|| WasmBacktrace::of_trap(reason, backtrace, modules))
-            }
-            _ => WasmBacktrace::EMPTY,
-        }
+        rest.frames.get(rest.backtrace.as_ref(), reason)
     }
 }
 

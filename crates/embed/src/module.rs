@@ -6,9 +6,7 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use trapline_arch::VirtualAddress;
-use trapline_code_registry::{
-    CodeAddress, CodeObject as _, RegisterError, Registration, register_code,
-};
+use trapline_code_registry::{CodeObject as _, RegisterError, Registration, register_code};
 use trapline_wasmtime::wasmtime_environ::{
     EntityIndex, FuncIndex, FunctionLoc, GlobalIndex, HostPtr, Initializer, MemoryIndex,
     ModuleInternedTypeIndex, TableIndex, VMOffsets,
@@ -306,15 +304,25 @@ impl Module {
         })
     }
 
-    /// The function of the module that the code at `instruction` was compiled from, and from
-    /// where in it; `None` if that is in none of the module's functions.
-    pub(crate) fn address_of(&self, instruction: VirtualAddress) -> Option<CodeAddress> {
-        let code = &self.0.code.as_ref()?.object;
-        let text = code.text();
-        if !text.contains(&instruction) {
-            return None;
-        }
-        code.lookup_address(instruction.offset_from(text.start)?)
+    /// The text offset of an instruction; `None` if it is none of the module's.
+    #[inline]
+    pub(crate) fn text_offset(&self, instruction: VirtualAddress) -> Option<usize> {
+        let text = self.0.code.as_ref()?.object.text();
+        let offset = instruction.offset_from(text.start)?;
+        (instruction < text.end).then_some(offset)
+    }
+
+    /// The index, imports included, of the module's function whose code is at this text offset;
+    /// `None` if that is in none of them.
+    #[inline]
+    pub(crate) fn function_at(&self, text_offset: usize) -> Option<u32> {
+        let function = self.0.artifact.func_index_at(text_offset)?;
+        Some(function.as_u32())
+    }
+
+    /// The bytecode offset that the code at this text offset was compiled from.
+    pub(crate) fn bytecode_offset_at(&self, text_offset: usize) -> Option<u32> {
+        self.0.artifact.lookup_bytecode_offset(text_offset)
     }
 
     /// The name of a function, imports included, from the name section.

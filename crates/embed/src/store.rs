@@ -261,7 +261,7 @@ impl<T> StoreContext<T> {
     /// [`Error::wasm_backtrace`](crate::Error::wasm_backtrace).)
     #[must_use]
     pub fn resolve(&self, backtrace: &RawBacktrace) -> WasmBacktrace {
-        WasmBacktrace::resolve(backtrace, None, &self.core().modules())
+        WasmBacktrace::resolve(backtrace, None, self.core().modules())
     }
 }
 

@@ -1,8 +1,10 @@
-//! A lock and a lazily made value, with `std` and without.
+//! A lock and lazily made values, with `std` and without.
 
 use alloc::boxed::Box;
+use core::cell::UnsafeCell;
+use core::mem::MaybeUninit;
 use core::ptr;
-use core::sync::atomic::{AtomicPtr, Ordering};
+use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
 
 cfg_if::cfg_if! {
     if #[cfg(feature = "std")] {
@@ -22,7 +24,6 @@ cfg_if::cfg_if! {
             }
         }
     } else {
-        use core::cell::UnsafeCell;
         use core::ops::{Deref, DerefMut};
         use core::sync::atomic::AtomicBool;
 
@@ -127,6 +128,72 @@ impl<T> Drop for OnceBox<T> {
 unsafe impl<T: Send> Send for OnceBox<T> {}
 // SAFETY: hands out `&T` to any thread, and makes the `T` on any.
 unsafe impl<T: Send + Sync> Sync for OnceBox<T> {}
+
+/// A value in place that the first one who asks for it makes. Those who ask while it is being
+/// made don't wait: they have one of their own making, as in a [`OnceBox`].
+pub(crate) struct OnceInPlace<T> {
+    state: AtomicU8,
+    value: UnsafeCell<MaybeUninit<T>>,
+    meanwhile: OnceBox<T>,
+}
+
+/// Nobody has asked for the value.
+const UNMADE: u8 = 0;
+/// Somebody makes it, or has panicked on doing so.
+const TAKEN: u8 = 1;
+/// It is there, and stays as it is.
+const MADE: u8 = 2;
+
+impl<T> OnceInPlace<T> {
+    pub(crate) const fn new() -> Self {
+        Self {
+            state: AtomicU8::new(UNMADE),
+            value: UnsafeCell::new(MaybeUninit::uninit()),
+            meanwhile: OnceBox::new(),
+        }
+    }
+
+    /// The value, made by `make` if it is not there yet.
+    pub(crate) fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
+        let mut state = self.state.load(Ordering::Acquire);
+        if state == UNMADE {
+            match self.state.compare_exchange(
+                UNMADE,
+                TAKEN,
+                Ordering::Acquire,
+                Ordering::Acquire,
+            ) {
+                Ok(_) => {
+                    let value = make();
+                    // SAFETY: only the one who takes the place gets here, and nobody looks
+                    // until it says below that the value is made.
+                    let value = unsafe { (*self.value.get()).write(value) };
+                    self.state.store(MADE, Ordering::Release);
+                    return value;
+                }
+                Err(now) => state = now,
+            }
+        }
+        if state == MADE {
+            // SAFETY: made, as seen by the load or exchange, and from then on only shared.
+            return unsafe { (*self.value.get()).assume_init_ref() };
+        }
+        self.meanwhile.get_or_init(make)
+    }
+}
+
+impl<T> Drop for OnceInPlace<T> {
+    fn drop(&mut self) {
+        if *self.state.get_mut() == MADE {
+            // SAFETY: made, and this is the last use.
+            unsafe { self.value.get_mut().assume_init_drop() };
+        }
+    }
+}
+
+// SAFETY: hands out `&T` to any thread, and makes the `T` on any; what is not shared is
+// written by one thread, which is alone with it.
+unsafe impl<T: Send + Sync> Sync for OnceInPlace<T> {}
 
 #[cfg(test)]
 mod tests {

@@ -456,7 +456,8 @@ impl Artifact {
     #[must_use]
     pub fn func_index_at(&self, text_offset: usize) -> Option<FuncIndex> {
         let text_offset = u32::try_from(text_offset).ok()?;
-        self.func_index(self.metadata.functions.at(text_offset)?.0)
+        let function = self.metadata.functions.defined_at(text_offset)?;
+        Some(self.module().func_index(function))
     }
 
     /// Where the code of a function of the module begins in the module, as a

@@ -196,6 +196,19 @@ impl FunctionTable {
         inside.then_some((self.key_of(entry)?, location))
     }
 
+    /// The function defined by the module that a byte of the text belongs to.
+    #[inline]
+    pub(crate) fn defined_at(&self, text_offset: u32) -> Option<DefinedFuncIndex> {
+        let defined = FuncKeyKind::DefinedWasmFunction.into_raw();
+        let namespace = self.namespaces.iter().position(|raw| *raw == defined)?;
+        // Each of them has code, so that none of these entries fills a gap.
+        let functions = self.locations.get(self.locations_of(namespace))?;
+        let after = functions.partition_point(|(start, _)| *start <= text_offset);
+        let index = after.checked_sub(1)?;
+        let (start, length) = *functions.get(index)?;
+        (text_offset - start < length).then(|| DefinedFuncIndex::new(index))
+    }
+
     /// All functions, by ascending text offset.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (FuncKey, FunctionLoc)> {
         (0..self.locations.len())
