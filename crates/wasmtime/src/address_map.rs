@@ -14,8 +14,8 @@
 //! says that the text from 0 to 4 comes from byte 42 of the module, the rest
 //! from byte 41.
 
-use crate::block_table::{BlockEntries, BlockTable, Decoder, SHORT_IN_WINDOW};
-use crate::bytes::Reader;
+use crate::block_table::{BlockEntries, BlockTable, Decoder};
+use crate::bytes::{Reader, WINDOW};
 
 /// A view of the section.
 pub(crate) type AddressMap<'a> = BlockTable<'a, Positions>;
@@ -65,7 +65,7 @@ impl AddressMap<'_> {
     /// What the last entry at or before a text offset says.
     pub(crate) fn covering(self, text_offset: usize) -> Option<u32> {
         let wanted = u32::try_from(text_offset).ok()?;
-        let mut entries = self.near(wanted)?;
+        let mut entries = self.near_only(wanted)?;
         // What an entry says is the answer if the next one is beyond.
         let mut answer = None;
         loop {
@@ -81,49 +81,158 @@ impl AddressMap<'_> {
 }
 
 impl BlockEntries<'_, Positions> {
-    /// Goes over entries whose distance and position have one byte each, four at a time: most
-    /// are such. How long one is moves the others by a shift, so that they need not
-    /// wait for a load. `answer` is what the last of them says that is not beyond
+    /// Goes over entries whose distance and position have one byte each, a window at a time: most
+    /// are such. `answer` is what the last of them says that is not beyond
     /// `wanted`; gives whether the next one is.
     #[inline]
     fn pass_short(&mut self, wanted: u32, answer: &mut Option<u32>) -> bool {
-        let Some(mut position) = self.decoder.previous else {
+        let Some(position) = self.decoder.previous else {
             // The block's first position is no difference.
             return false;
         };
-        while self.left >= SHORT_IN_WINDOW
-            && let Some(mut window) = self.reader.window()
-        {
-            let mut bits = 0;
-            for passed in 0..SHORT_IN_WINDOW {
-                let none = window as u32 & 1;
-                // All ones if there is a position.
-                let there = none.wrapping_sub(1);
-                if window as u32 & (0x80 | (0x8000 & there)) != 0 {
-                    self.decoder.previous = Some(position);
-                    self.left -= passed;
-                    self.reader.skip(bits as usize / 8);
-                    return false;
-                }
-                let next = self.text_offset.wrapping_add((window as u32 & 0x7f) >> 1);
-                if next > wanted {
-                    return true;
-                }
-                self.text_offset = next;
-                // Bit 6 is the sign.
-                let difference = (((window >> 8) as u32 & 0x7f) ^ 0x40).wrapping_sub(0x40);
-                position = position.wrapping_add(difference & there);
-                *answer = (none == 0).then_some(position);
-                let taken = 16 - 8 * none;
-                window >>= taken;
-                bits += taken;
+        let windows = self.reader.windows();
+        let mut passed = Passed::default();
+        for window in windows {
+            let window = u64::from_le_bytes(*window);
+            if window & CONTINUED != 0 {
+                break;
             }
-            self.decoder.previous = Some(position);
-            self.left -= SHORT_IN_WINDOW;
-            self.reader.skip(bits as usize / 8);
+            let positions = passed.positions_in(window);
+            let beyond = self.text_offset.wrapping_add(sum(
+                (window >> 1) & (LOWEST * 0x3f) & !positions,
+            ));
+            if beyond > wanted {
+                let mut position = position.wrapping_add(passed.difference());
+                if passed.windows > 0 {
+                    *answer = (!passed.ends_with_none).then_some(position);
+                }
+                let mut bits = 0;
+                if passed.cut != 0 {
+                    position = position.wrapping_add(difference(window));
+                    *answer = Some(position);
+                    bits = 8;
+                }
+                while bits < u64::BITS {
+                    let entry = window >> bits;
+                    self.text_offset = self.text_offset.wrapping_add((entry as u32 & 0x7f) >> 1);
+                    if self.text_offset > wanted {
+                        break;
+                    }
+                    let none = entry as u32 & 1;
+                    position = position.wrapping_add(difference(entry >> 8) & none.wrapping_sub(1));
+                    *answer = (none == 0).then_some(position);
+                    bits += 16 - 8 * none;
+                }
+                return true;
+            }
+            self.text_offset = beyond;
+            passed.add(window, positions);
         }
+        if passed.windows == 0 {
+            return false;
+        }
+        let mut position = position.wrapping_add(passed.difference());
+        self.reader.skip(passed.windows * WINDOW);
+        self.left = self.left.saturating_sub(passed.entries());
+        *answer = (!passed.ends_with_none).then_some(position);
+        if passed.cut != 0 {
+            let difference = self.reader.signed().unwrap_or_default();
+            position = position.wrapping_add(difference as u32);
+            *answer = Some(position);
+        }
+        self.decoder.previous = Some(position);
         false
     }
+}
+
+/// The lowest bit of each byte of a window.
+const LOWEST: u64 = u64::MAX / 0xff;
+
+/// That of each second byte, from the first one on.
+const LOWEST_EVEN: u64 = u64::MAX / 0xffff;
+
+/// The bits that say that a number goes on in the next byte.
+const CONTINUED: u64 = LOWEST << 7;
+
+/// Windows of short entries.
+#[derive(Default)]
+struct Passed {
+    windows: usize,
+    /// The sums of two bytes of a position each, with the sign bit flipped.
+    flipped: u64,
+    /// For each byte of a window, in how many of them it is one of a position.
+    positions: u64,
+    /// 1 if the position of the last entry is in the next window.
+    cut: u64,
+    /// Whether the last entry has no position.
+    ends_with_none: bool,
+}
+
+impl Passed {
+    /// Which bytes of the next window are positions: all their bits.
+    ///
+    /// A byte is one if it follows the first byte of an entry that has a position, whose lowest
+    /// bit is 0. Among bytes with that bit that follow each other, every second one is the
+    /// first of an entry, from the first on: what is before them is no such byte, or a position.
+    #[inline]
+    const fn positions_in(&self, window: u64) -> u64 {
+        let zeros = !window & (LOWEST ^ self.cut);
+        let behind = zeros << 8;
+        // All bits of these bytes.
+        let runs = behind.wrapping_sub(zeros);
+        let even_starts = zeros & !behind & LOWEST_EVEN;
+        // Carries through the runs that start at an even byte, and makes them zero.
+        let firsts = (runs.wrapping_add(even_starts) ^ (LOWEST_EVEN * 0xff)) & runs;
+        firsts << 8 | self.cut * 0xff
+    }
+
+    #[inline]
+    const fn add(&mut self, window: u64, positions: u64) {
+        self.windows += 1;
+        let flipped = (window ^ (LOWEST << 6)) & positions;
+        self.flipped = self.flipped.wrapping_add(pairs(flipped));
+        self.positions = self.positions.wrapping_add(positions & LOWEST);
+        let last = window >> 56;
+        self.ends_with_none = positions >> 63 == 0;
+        self.cut = (positions >> 63 | last & 1) ^ 1;
+    }
+
+    /// The sum of the differences that the positions are.
+    #[inline]
+    const fn difference(&self) -> u32 {
+        let flipped = self.flipped.wrapping_mul(LOWEST_EVEN) >> 48;
+        (flipped as u32).wrapping_sub(self.count() << 6)
+    }
+
+    /// The number of positions.
+    #[inline]
+    const fn count(&self) -> u32 {
+        sum(self.positions)
+    }
+
+    /// The number of entries, one that is cut included.
+    #[inline]
+    const fn entries(&self) -> usize {
+        (self.windows * WINDOW).saturating_sub(self.count() as usize)
+    }
+}
+
+/// The sums of two bytes each, in 16 bits each.
+#[inline]
+const fn pairs(bytes: u64) -> u64 {
+    (bytes & (LOWEST_EVEN * 0xff)) + ((bytes >> 8) & (LOWEST_EVEN * 0xff))
+}
+
+/// The sum of the bytes.
+#[inline]
+const fn sum(bytes: u64) -> u32 {
+    (pairs(bytes).wrapping_mul(LOWEST_EVEN) >> 48) as u32
+}
+
+/// The signed number in the lowest seven bits.
+#[inline]
+const fn difference(bits: u64) -> u32 {
+    ((bits as u32 & 0x7f) ^ 0x40).wrapping_sub(0x40)
 }
 
 #[cfg(test)]

@@ -99,10 +99,16 @@ impl<'a, D: Decoder> BlockTable<'a, D> {
         })
     }
 
+    /// The entries of a block, read from `bodies`: all of them, or as far as the block's own.
     #[inline]
-    fn block_entries(self, parts: &Parts<'a>, block: usize) -> Option<BlockEntries<'a, D>> {
+    fn block_entries(
+        self,
+        parts: &Parts<'a>,
+        bodies: &'a [u8],
+        block: usize,
+    ) -> Option<BlockEntries<'a, D>> {
         let (text_offset, body) = read_index(parts.index.get(block)?);
-        let mut reader = Reader::new(parts.bodies.get(body as usize..)?);
+        let mut reader = Reader::new(bodies.get(body as usize..)?);
         let decoder = D::begin(&mut reader)?;
         let before = block.checked_mul(BLOCK)?;
         let left = parts.entries.checked_sub(before)?.min(BLOCK);
@@ -119,10 +125,20 @@ impl<'a, D: Decoder> BlockTable<'a, D> {
     #[inline]
     pub(crate) fn near(self, text_offset: u32) -> Option<BlockEntries<'a, D>> {
         let parts = self.parts()?;
-        let after = parts
-            .index
-            .partition_point(|entry| read_index(entry).0 <= text_offset);
-        self.block_entries(&parts, after.checked_sub(1)?)
+        let block = parts.first_beyond(text_offset).checked_sub(1)?;
+        self.block_entries(&parts, parts.bodies, block)
+    }
+
+    /// The same, with a reader that ends where the block does.
+    #[inline]
+    pub(crate) fn near_only(self, text_offset: u32) -> Option<BlockEntries<'a, D>> {
+        let parts = self.parts()?;
+        let next = parts.first_beyond(text_offset);
+        let bodies = match parts.index.get(next) {
+            Some(entry) => parts.bodies.get(..read_index(entry).1 as usize)?,
+            None => parts.bodies,
+        };
+        self.block_entries(&parts, bodies, next.checked_sub(1)?)
     }
 
     /// All entries, in ascending order of their text offsets.
@@ -132,7 +148,10 @@ impl<'a, D: Decoder> BlockTable<'a, D> {
     {
         self.parts().into_iter().flat_map(move |parts| {
             (0..parts.index.len())
-                .flat_map(move |block| self.block_entries(&parts, block).into_iter().flatten())
+                .flat_map(move |block| {
+                    let entries = self.block_entries(&parts, parts.bodies, block);
+                    entries.into_iter().flatten()
+                })
         })
     }
 }
@@ -142,6 +161,15 @@ struct Parts<'a> {
     entries: usize,
     index: &'a [IndexEntry],
     bodies: &'a [u8],
+}
+
+impl Parts<'_> {
+    /// The number of the first block that begins beyond a text offset.
+    #[inline]
+    fn first_beyond(&self, text_offset: u32) -> usize {
+        self.index
+            .partition_point(|entry| read_index(entry).0 <= text_offset)
+    }
 }
 
 /// The entries of one block that are left.
@@ -242,7 +270,7 @@ mod check {
                     return Err(indexed.corrupt(expected, format!("{body:#x}")));
                 }
                 let mut list = self
-                    .block_entries(&parts, block)
+                    .block_entries(&parts, parts.bodies, block)
                     .ok_or_else(|| truncated(body))?;
                 for number in 0..(entries - block * BLOCK).min(BLOCK) {
                     let at = length - list.reader.left();

@@ -27,6 +27,12 @@ impl<'a> Reader<'a> {
         Some(u64::from_le_bytes(*self.0.first_chunk()?))
     }
 
+    /// The windows that follow each other from here on.
+    #[inline]
+    pub(crate) const fn windows(&self) -> &'a [[u8; WINDOW]] {
+        self.0.as_chunks().0
+    }
+
     /// Goes on behind that many bytes, at the end if there are fewer.
     #[inline]
     pub(crate) fn skip(&mut self, bytes: usize) {
