@@ -209,47 +209,49 @@ impl Frames {
         trapped_at: Option<VirtualAddress>,
         modules: &[Module],
     ) -> Self {
-        let raw = raw.as_slice();
-        let mut frames = Self::with_capacity(raw.len());
+        let mut rest = raw.as_slice();
+        let mut frames = Self::with_capacity(rest.len());
         let places = frames.places();
-        let mut filled = 0;
-        // The last one that was found, and the instruction that it was found for.
-        let mut callee: Option<(VirtualAddress, &Module, u32)> = None;
-        for (index, frame) in raw.iter().enumerate() {
-            let trapped = index == 0 && trapped_at == Some(frame.pc);
-            let Some(instruction) = instruction(frame.pc, trapped) else {
-                continue;
+        let room = places.len();
+        let mut free = places.iter_mut();
+        let mut trapped = trapped_at.is_some() && trapped_at == rest.first().map(|frame| frame.pc);
+        let mut callee = None;
+        while let Some((frame, callers)) = rest.split_first() {
+            // Callers that wait for the same call: a recursion.
+            let again = if trapped {
+                0
+            } else {
+                callers.iter().take_while(|c| c.pc == frame.pc).count()
             };
-            let found = match callee {
-                // A recursion.
-                Some((of_callee, module, function)) if of_callee == instruction => {
-                    Some((module, function))
-                }
-                // Most calls stay in their module.
-                Some((_, module, _)) => match module.text_offset(instruction) {
-                    Some(text_offset) => module.function_at(text_offset).map(|f| (module, f)),
-                    None => find(instruction, modules),
-                },
-                None => find(instruction, modules),
-            };
+            rest = callers.get(again..).unwrap_or_default();
             // What is no function of a module is part of the compiler's own
             // code around it, like the one that runs initialisers.
-            let (Some((module, function_index)), Some(place)) = (found, places.get_mut(filled))
-            else {
-                continue;
-            };
-            callee = Some((instruction, module, function_index));
-            place.write(WasmFrame {
-                // SAFETY: the module lives for long enough by the caller's word, and `owned`
-                // says that the count of its owners does not include this one.
-                module: ManuallyDrop::new(unsafe { core::ptr::read(module) }),
-                pc: frame.pc,
-                function_index,
-                trapped,
-                owned: false,
-            });
-            filled += 1;
+            if let Some(instruction) = instruction(frame.pc, trapped)
+                && let Some((module, function_index)) = find(instruction, callee, modules)
+            {
+                callee = Some(module);
+                // A recursion may be a deep one: once for all of it, then.
+                let origin = if again == 0 {
+                    Origin::Unknown
+                } else {
+                    Origin::Known(module.bytecode_offset_of(instruction))
+                };
+                for place in free.by_ref().take(1 + again) {
+                    place.write(WasmFrame {
+                        // SAFETY: the module lives for long enough by the caller's word, and
+                        // `owned` says that the count of its owners does not include this one.
+                        module: ManuallyDrop::new(unsafe { core::ptr::read(module) }),
+                        pc: frame.pc,
+                        function_index,
+                        origin,
+                        trapped,
+                        owned: false,
+                    });
+                }
+            }
+            trapped = false;
         }
+        let filled = room - free.len();
         // SAFETY: the places were filled one after the other.
         unsafe { frames.set_len(filled) };
         frames
@@ -272,12 +274,27 @@ fn instruction(pc: VirtualAddress, trapped: bool) -> Option<VirtualAddress> {
     if trapped { Some(pc) } else { pc.checked_sub(1) }
 }
 
-/// The function at an instruction, and its module.
-fn find(instruction: VirtualAddress, modules: &[Module]) -> Option<(&Module, u32)> {
-    let (module, text_offset) = modules
-        .iter()
-        .find_map(|module| Some((module, module.text_offset(instruction)?)))?;
+/// The function at an instruction, and its module. `likely` is the callee's: most calls stay in
+/// their module.
+#[inline]
+fn find<'a>(
+    instruction: VirtualAddress,
+    likely: Option<&'a Module>,
+    modules: &'a [Module],
+) -> Option<(&'a Module, u32)> {
+    let within = |module: &'a Module| Some((module, module.text_offset(instruction)?));
+    let (module, text_offset) = likely
+        .and_then(within)
+        .or_else(|| modules.iter().find_map(within))?;
     Some((module, module.function_at(text_offset)?))
+}
+
+/// The bytecode offset of a frame.
+#[derive(Clone, Copy)]
+enum Origin {
+    /// To be looked up when somebody asks.
+    Unknown,
+    Known(Option<u32>),
 }
 
 /// A frame of a guest. It keeps its module alive, and takes names and bytecode offset from
@@ -288,12 +305,13 @@ pub struct WasmFrame {
     module: ManuallyDrop<Module>,
     pc: VirtualAddress,
     function_index: u32,
+    origin: Origin,
     /// Whether `pc` is the instruction that trapped, and no return address.
     trapped: bool,
     owned: bool,
 }
 
-const _: () = assert!(size_of::<WasmFrame>() == 2 * size_of::<usize>() + 8);
+const _: () = assert!(size_of::<WasmFrame>() <= 2 * size_of::<usize>() + 16);
 
 impl Clone for WasmFrame {
     fn clone(&self) -> Self {
@@ -367,9 +385,12 @@ impl WasmFrame {
     /// instructions that no bytecode stands behind.
     #[must_use]
     pub fn bytecode_offset(&self) -> Option<u32> {
-        let instruction = instruction(self.pc, self.trapped)?;
-        self.module
-            .bytecode_offset_at(self.module.text_offset(instruction)?)
+        match self.origin {
+            Origin::Unknown => self
+                .module
+                .bytecode_offset_of(instruction(self.pc, self.trapped)?),
+            Origin::Known(offset) => offset,
+        }
     }
 
     /// The instruction that trapped, or the address at which the frame goes on

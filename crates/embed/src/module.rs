@@ -320,8 +320,10 @@ impl Module {
         Some(function.as_u32())
     }
 
-    /// The bytecode offset that the code at this text offset was compiled from.
-    pub(crate) fn bytecode_offset_at(&self, text_offset: usize) -> Option<u32> {
+    /// The bytecode offset that an instruction was compiled from; `None` if it is none of the
+    /// module's, or no bytecode stands behind it.
+    pub(crate) fn bytecode_offset_of(&self, instruction: VirtualAddress) -> Option<u32> {
+        let text_offset = self.text_offset(instruction)?;
         self.0.artifact.lookup_bytecode_offset(text_offset)
     }
 

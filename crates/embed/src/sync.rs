@@ -157,12 +157,10 @@ impl<T> OnceInPlace<T> {
     pub(crate) fn get_or_init(&self, make: impl FnOnce() -> T) -> &T {
         let mut state = self.state.load(Ordering::Acquire);
         if state == UNMADE {
-            match self.state.compare_exchange(
-                UNMADE,
-                TAKEN,
-                Ordering::Acquire,
-                Ordering::Acquire,
-            ) {
+            match self
+                .state
+                .compare_exchange(UNMADE, TAKEN, Ordering::Acquire, Ordering::Acquire)
+            {
                 Ok(_) => {
                     let value = make();
                     // SAFETY: only the one who takes the place gets here, and nobody looks
@@ -209,6 +207,40 @@ mod tests {
             2
         );
         cell.get_or_init(|| unreachable!("made already"));
+        drop(cell);
+        assert_eq!(Arc::strong_count(&count), 1);
+    }
+
+    #[test]
+    fn a_value_in_place_is_made_once_and_dropped_once() {
+        use alloc::sync::Arc;
+        let count = Arc::new(());
+        let cell = OnceInPlace::new();
+        assert_eq!(
+            Arc::strong_count(cell.get_or_init(|| Arc::clone(&count))),
+            2
+        );
+        cell.get_or_init(|| unreachable!("made already"));
+        drop(cell);
+        assert_eq!(Arc::strong_count(&count), 1);
+        drop(OnceInPlace::<Arc<()>>::new());
+    }
+
+    #[test]
+    fn who_asks_while_a_value_is_made_gets_another_one_and_both_are_dropped() {
+        use alloc::sync::Arc;
+        let count = Arc::new(());
+        let cell = OnceInPlace::new();
+        let (mut first, mut second) = (ptr::null(), ptr::null());
+        let made = cell.get_or_init(|| {
+            // What another thread would do at this moment.
+            first = cell.get_or_init(|| Arc::clone(&count));
+            second = cell.get_or_init(|| unreachable!("made already"));
+            Arc::clone(&count)
+        });
+        assert!(first == second && !ptr::eq(first, made));
+        assert!(ptr::eq(made, cell.get_or_init(|| unreachable!("made"))));
+        assert_eq!(Arc::strong_count(&count), 3);
         drop(cell);
         assert_eq!(Arc::strong_count(&count), 1);
     }

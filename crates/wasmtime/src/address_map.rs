@@ -98,9 +98,9 @@ impl BlockEntries<'_, Positions> {
                 break;
             }
             let positions = passed.positions_in(window);
-            let beyond = self.text_offset.wrapping_add(sum(
-                (window >> 1) & (LOWEST * 0x3f) & !positions,
-            ));
+            let beyond = self
+                .text_offset
+                .wrapping_add(sum((window >> 1) & (LOWEST * 0x3f) & !positions));
             if beyond > wanted {
                 let mut position = position.wrapping_add(passed.difference());
                 if passed.windows > 0 {
@@ -284,6 +284,22 @@ mod tests {
                 before = *position;
             }
             prop_assert_eq!(map.covering(at as usize + 1), before);
+            prop_assert_eq!(map.covering(u32::MAX as usize), before);
+        }
+
+        #[test]
+        fn entries_of_one_and_two_bytes_are_found_wherever_they_lie_in_a_window(
+            entries in list((1..64_u32, prop_oneof![(1_000..1_064_u32).prop_map(Some), Just(None)]), 1..400),
+        ) {
+            let bytes = section(&entries);
+            let map = AddressMap::new(&bytes);
+            let (mut at, mut before) = (0, None);
+            for (distance, position) in &entries {
+                at += distance;
+                prop_assert_eq!(map.covering(at as usize - 1), before);
+                prop_assert_eq!(map.covering(at as usize), *position);
+                before = *position;
+            }
             prop_assert_eq!(map.covering(u32::MAX as usize), before);
         }
 

@@ -147,11 +147,10 @@ impl<'a, D: Decoder> BlockTable<'a, D> {
         D: 'a,
     {
         self.parts().into_iter().flat_map(move |parts| {
-            (0..parts.index.len())
-                .flat_map(move |block| {
-                    let entries = self.block_entries(&parts, parts.bodies, block);
-                    entries.into_iter().flatten()
-                })
+            (0..parts.index.len()).flat_map(move |block| {
+                let entries = self.block_entries(&parts, parts.bodies, block);
+                entries.into_iter().flatten()
+            })
         })
     }
 }

@@ -140,6 +140,52 @@ fn a_frame_keeps_its_names_when_error_store_and_module_are_gone() {
 }
 
 #[test]
+fn a_cloned_backtrace_is_like_the_errors_own_when_that_is_gone() {
+    in_every_setup(|setup| {
+        // Some in the value itself, some not.
+        for depth in [1, 2, 3, 10] {
+            let error = down(setup, depth, usize::MAX, true);
+            let clone = error.wasm_backtrace().clone();
+            assert_eq!(&clone, error.wasm_backtrace());
+            let printed = error.wasm_backtrace().to_string();
+            drop(error);
+            assert_eq!(clone.clone().to_string(), printed);
+            assert_eq!(names(&clone), vec!["down"; depth]);
+            for frame in clone.frames() {
+                assert!(frame.module().text().unwrap().contains(&frame.pc()));
+            }
+        }
+    });
+}
+
+#[test]
+fn what_a_store_resolved_keeps_its_modules_when_the_store_is_gone() {
+    in_every_setup(|setup| {
+        for depth in [1, 2, 3, 10] {
+            let seen = Arc::new(Mutex::new(None));
+            let keep = Arc::clone(&seen);
+            let (mut store, instance) = setup.instance(DEEP, (), move |linker| {
+                linker.func_wrap("host", "bottom", move |caller: Caller<'_, ()>| {
+                    let backtrace = caller.resolve(&caller.capture_backtrace());
+                    *keep.lock().unwrap() = Some(backtrace);
+                });
+            });
+            let down = instance.get_func(&mut store, "down").unwrap();
+            down.call(&mut store, &[Val::I32(depth - 1)]).unwrap();
+            drop(store);
+            let backtrace = seen.lock().unwrap().take().unwrap();
+            assert_eq!(names(&backtrace), vec!["down"; depth as usize]);
+            let frame = backtrace.frames().last().unwrap().clone();
+            let offset = frame.bytecode_offset();
+            assert!(offset.is_some());
+            drop(backtrace);
+            assert_eq!(frame.function_name(), Some("down"));
+            assert_eq!(frame.bytecode_offset(), offset);
+        }
+    });
+}
+
+#[test]
 fn a_limit_keeps_the_innermost_frames() {
     in_every_setup(|setup| {
         on_a_large_stack(move || {
