@@ -183,7 +183,7 @@ impl Passed {
         let even_starts = zeros & !behind & LOWEST_EVEN;
         // Carries through the runs that start at an even byte, and makes them zero.
         let firsts = (runs.wrapping_add(even_starts) ^ (LOWEST_EVEN * 0xff)) & runs;
-        firsts << 8 | self.cut * 0xff
+        (firsts << 8) | (self.cut * 0xff)
     }
 
     #[inline]

@@ -299,6 +299,14 @@ fn code_objects_answer_for_their_text() {
             "{function:?}"
         );
     }
+    for offset in 0..=artifact.text().len() {
+        let function = artifact.function_at(offset);
+        assert_eq!(
+            artifact.func_index_at(offset),
+            function.and_then(|function| function.index),
+            "{offset:#x}"
+        );
+    }
     // `unreachable` is the only instruction of the last function; it lies three
     // bytes before the module's end: unreachable, end, and the names come after.
     let stop = artifact
