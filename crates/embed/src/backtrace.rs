@@ -103,6 +103,12 @@ pub(crate) struct LazyBacktrace {
     resolved: OnceInPlace<WasmBacktrace>,
 }
 
+impl fmt::Debug for LazyBacktrace {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("LazyBacktrace").finish_non_exhaustive()
+    }
+}
+
 impl LazyBacktrace {
     /// Frames that are in these modules.
     #[inline]
