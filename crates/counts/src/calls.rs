@@ -6,7 +6,7 @@ use core::hint::black_box;
 use anyhow::{Result, ensure};
 use trapline_arch::{call_with_setjmp, longjmp};
 use trapline_code_registry::TrapKind;
-use trapline_embed::{Caller, Engine, Linker, Module, Store, TypedFunc};
+use trapline_embed::{Caller, Engine, Linker, Module, Store, TypedFunc, WasmBacktrace};
 
 use crate::paths::Input;
 
@@ -88,7 +88,7 @@ fn linker(engine: &Engine) -> Linker<Data> {
             }
             Task::Resolve(times) => {
                 for _ in 0..times {
-                    black_box(caller.resolve(&backtrace));
+                    read(&black_box(caller.resolve(&backtrace)));
                 }
                 caller.data_mut().frames = caller.resolve(&backtrace).frames().len();
             }
@@ -115,6 +115,13 @@ pub(crate) fn host_call(input: &Input<'_>) -> Result<()> {
     call(input, "call_host")
 }
 
+/// Asks each frame for its name and offset, which are looked up then.
+fn read(backtrace: &WasmBacktrace) {
+    for frame in backtrace.frames() {
+        black_box((frame.function_name(), frame.bytecode_offset()));
+    }
+}
+
 /// Calls a function whose host function fails, one frame deep.
 fn fail(input: &Input<'_>, frames: usize, resolve: bool) -> Result<()> {
     let mut guest = Guest::new(input.hardware_traps, frames)?;
@@ -128,7 +135,7 @@ fn fail(input: &Input<'_>, frames: usize, resolve: bool) -> Result<()> {
     for _ in 0..input.times {
         let result = black_box(func.call(&mut guest.store, ()));
         if resolve && let Err(error) = &result {
-            black_box(error.wasm_backtrace());
+            read(error.wasm_backtrace());
         }
     }
     Ok(())

@@ -2,9 +2,9 @@
 
 use core::hint::black_box;
 
-use anyhow::{Context as _, Result};
+use anyhow::Result;
 use trapline_code_registry::TrapKind;
-use trapline_embed::{Caller, Engine, Error, Linker, Module, Store, TypedFunc};
+use trapline_embed::{Caller, Engine, Error, Linker, Module, Store, TypedFunc, WasmBacktrace};
 
 use super::{Backtraces, Capture, Failed, MAX_WASM_STACK, Reason, Side};
 use crate::measure::{Artifact, Bench};
@@ -125,7 +125,7 @@ impl Side for Ours {
 
     #[inline]
     fn resolve(error: &Error) {
-        black_box(error.wasm_backtrace());
+        read(error.wasm_backtrace());
     }
 
     fn describe(error: &Error) -> Option<(Reason, usize)> {
@@ -137,6 +137,14 @@ impl Side for Ours {
             None => error.host_error::<Failed>().map(|Failed| Reason::Host)?,
         };
         Some((reason, error.wasm_backtrace().frames().len()))
+    }
+}
+
+/// Asks each frame for what the peer's frames have from the start: ours look it up then.
+#[inline]
+fn read(backtrace: &WasmBacktrace) {
+    for frame in backtrace.frames() {
+        black_box((frame.function_name(), frame.bytecode_offset()));
     }
 }
 
@@ -164,7 +172,7 @@ fn linker(engine: &Engine) -> Linker<Data> {
                 black_box(caller.capture_backtrace());
             }),
             Capture::Resolved => bench.time(|| {
-                black_box(caller.resolve(&caller.capture_backtrace()));
+                read(&black_box(caller.resolve(&caller.capture_backtrace())));
             }),
         };
         caller.data_mut().time = time;

@@ -9,7 +9,7 @@ use core::time::Duration;
 
 use anyhow::{Context as _, bail, ensure};
 use trapline::TrapKind;
-use trapline_embed::{Caller, Error, Linker, Store, TypedFunc, WasmValues};
+use trapline_embed::{Caller, Error, Linker, Store, TypedFunc, WasmBacktrace, WasmValues};
 use trapline_script::{Bundle, Traps};
 
 use super::bundles;
@@ -169,7 +169,7 @@ impl Guest {
         linker.func_wrap("host", "capture", |mut caller: Caller<'_, Data>| {
             let captures = if caller.data().resolves {
                 count(CAPTURES, || {
-                    black_box(caller.resolve(&caller.capture_backtrace()));
+                    read(&black_box(caller.resolve(&caller.capture_backtrace())));
                 })
             } else {
                 count(CAPTURES, || {
@@ -229,16 +229,23 @@ impl Guest {
         count(BATCH, || {
             let outcome = black_box(func.call(&mut self.store, black_box(params)));
             if let (Look::Resolved, Err(error)) = (look, &outcome) {
-                black_box(error.wasm_backtrace());
+                read(error.wasm_backtrace());
             }
         })
     }
 }
 
+/// Asks each frame for its name and offset, which are looked up then.
+fn read(backtrace: &WasmBacktrace) {
+    for frame in backtrace.frames() {
+        black_box((frame.function_name(), frame.bytecode_offset()));
+    }
+}
+
 /// The host function that calls the guest again.
-fn again(mut caller: Caller<'_, Data>, levels: i32, fails: i32) -> anyhow::Result<()> {
-    let nest = caller.data().nest.context("set before the first call")?;
-    Ok(nest.call(&mut caller, (levels, fails))?)
+fn again(mut caller: Caller<'_, Data>, levels: i32, fails: i32) -> Result<(), Error> {
+    let nest = caller.data().nest.expect("set before the first call");
+    nest.call(&mut caller, (levels, fails))
 }
 
 fn entry_empty(guest: &mut Guest) -> anyhow::Result<Count> {
