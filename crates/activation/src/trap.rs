@@ -4,7 +4,7 @@ use alloc::boxed::Box;
 use alloc::vec::Vec;
 use core::any::Any;
 use core::error::Error;
-use core::fmt;
+use core::{fmt, mem};
 
 use trapline_arch::VirtualAddress;
 use trapline_backtrace::{INLINE_FRAMES, RawBacktrace};
@@ -45,6 +45,14 @@ impl Trap {
     #[must_use]
     pub const fn kind(&self) -> Option<TrapKind> {
         self.reason.kind()
+    }
+
+    /// Takes the reason out of a trap that is not used any more, as in
+    /// [`catch_traps_into`](crate::catch_traps_into); an assertion that failed is what is left.
+    #[inline]
+    #[must_use]
+    pub const fn take_reason(&mut self) -> TrapReason {
+        mem::replace(&mut self.reason, TrapReason::Wasm(TrapKind::InternalAssert))
     }
 }
 
@@ -92,6 +100,10 @@ pub enum TrapReason {
 }
 
 impl TrapReason {
+    /// What a [`User`](Self::User) is displayed as: the error itself is the
+    /// [source](Error::source) of the trap.
+    pub const OF_HOST: &str = "error raised by a host function";
+
     /// The kind of trap; `None` for an error that a host function raised.
     #[must_use]
     pub const fn kind(&self) -> Option<TrapKind> {
@@ -106,7 +118,7 @@ impl fmt::Display for TrapReason {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self.kind() {
             Some(kind) => write!(f, "wasm trap: {kind}"),
-            None => f.write_str("error raised by a host function"),
+            None => f.write_str(Self::OF_HOST),
         }
     }
 }

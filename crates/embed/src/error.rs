@@ -5,6 +5,7 @@ use alloc::string::String;
 use core::{fmt, mem};
 
 use trapline_activation::{CoreDump, Trap, TrapReason, WasmFault};
+use trapline_arch::VirtualAddress;
 use trapline_backtrace::RawBacktrace;
 use trapline_code_registry::TrapKind;
 
@@ -21,25 +22,75 @@ use crate::types::{FuncType, MemoryType, TypeIndex, ValType};
 /// holds, not the store.
 pub struct Error(Repr);
 
+/// Two words, each variant of one pointer: a `Result` of no values is in two registers. What most
+/// errors are is there without an allocation of its own.
 enum Repr {
-    /// Of most traps without a backtrace, the reason is all there is.
-    Trap {
-        reason: TrapReason,
-        rest: Option<Box<Rest>>,
-    },
+    /// What a host function failed with, without a backtrace.
+    Host(anyhow::Error),
+    /// What a builtin found, without a backtrace: a [`TrapKind`] as a number.
+    Builtin(usize),
+    /// All other traps.
+    Trap(Box<Caught>),
     Usage(Box<UsageError>),
 }
 
-// It is returned by value, through layers of the host.
-const _: () = assert!(size_of::<Error>() <= 5 * size_of::<u64>());
+const _: () = assert!(size_of::<Result<(), Error>>() == 2 * size_of::<usize>());
 
-/// What there is of a trap beside its reason.
+/// A trap, and what its frames are in.
 #[derive(Debug)]
-pub(crate) struct Rest {
+pub(crate) struct Caught {
+    reason: TrapReason,
     wasm_fault: Option<WasmFault>,
     backtrace: Option<RawBacktrace>,
     coredump: Option<CoreDump>,
     frames: LazyBacktrace,
+}
+
+/// Why a guest trapped: a [`TrapReason`] that is lent.
+#[derive(Clone, Copy, Debug)]
+pub enum TrapReasonRef<'a> {
+    /// A host function returned this error.
+    User(&'a anyhow::Error),
+    /// The hardware found a fault in compiled code: see [`TrapReason::Jit`].
+    Jit {
+        /// The faulting instruction, as its trap table lists it.
+        pc: VirtualAddress,
+        /// The data address that could not be accessed, for memory faults.
+        faulting_addr: Option<VirtualAddress>,
+        /// What the trap table says of the instruction.
+        trap: TrapKind,
+    },
+    /// A runtime builtin, called by compiled code, found the trap.
+    Wasm(TrapKind),
+}
+
+impl<'a> From<&'a TrapReason> for TrapReasonRef<'a> {
+    fn from(reason: &'a TrapReason) -> Self {
+        match reason {
+            TrapReason::User(error) => Self::User(error),
+            TrapReason::Jit {
+                pc,
+                faulting_addr,
+                trap,
+            } => Self::Jit {
+                pc: *pc,
+                faulting_addr: *faulting_addr,
+                trap: *trap,
+            },
+            TrapReason::Wasm(kind) => Self::Wasm(*kind),
+        }
+    }
+}
+
+impl TrapReasonRef<'_> {
+    /// The kind of trap; `None` for an error that a host function raised.
+    #[must_use]
+    pub const fn kind(&self) -> Option<TrapKind> {
+        match self {
+            Self::User(_) => None,
+            Self::Jit { trap, .. } | Self::Wasm(trap) => Some(*trap),
+        }
+    }
 }
 
 /// What a host function's error has of errors of guests among its causes.
@@ -60,26 +111,25 @@ impl Error {
     /// The error for a trap, which is emptied, of a store that knows `modules`.
     #[inline]
     pub(crate) fn new(trap: &mut Trap, modules: impl FnOnce() -> ModuleList) -> Self {
-        let has_rest =
+        let reason = trap.take_reason();
+        let has_more =
             trap.backtrace.is_some() || trap.wasm_fault.is_some() || trap.coredump.is_some();
-        let rest = has_rest.then(|| {
-            // Nobody asks for the modules of no frames.
-            let modules = trap.backtrace.is_some().then(modules);
-            // Written in place: `Box::new` would copy it through the stack.
-            Box::write(
-                Box::new_uninit(),
-                Rest {
-                    wasm_fault: trap.wasm_fault,
-                    backtrace: trap.backtrace.take(),
-                    coredump: trap.coredump.take(),
-                    frames: LazyBacktrace::new(modules),
-                },
-            )
-        });
-        Self(Repr::Trap {
-            reason: mem::replace(&mut trap.reason, NO_REASON),
-            rest,
-        })
+        if !has_more {
+            return Self::from_parts(reason, None);
+        }
+        // Nobody asks for the modules of no frames.
+        let modules = trap.backtrace.is_some().then(modules);
+        // Written in place: `Box::new` would copy it through the stack.
+        Self(Repr::Trap(Box::write(
+            Box::new_uninit(),
+            Caught {
+                reason,
+                wasm_fault: trap.wasm_fault,
+                backtrace: trap.backtrace.take(),
+                coredump: trap.coredump.take(),
+                frames: LazyBacktrace::new(modules),
+            },
+        )))
     }
 
     /// The same where the trap is a host function's error that carries an error of a
@@ -95,7 +145,7 @@ impl Error {
             let outermost: &(dyn core::error::Error + 'static) = error.as_ref();
             outermost.is::<Self>()
         };
-        match mem::replace(&mut trap.reason, NO_REASON) {
+        match trap.take_reason() {
             TrapReason::User(error) if as_it_was(&error) => match error.downcast::<Self>() {
                 Ok(nested) => return nested,
                 Err(error) => trap.reason = TrapReason::User(error),
@@ -115,34 +165,48 @@ impl Error {
         }
     }
 
-    /// The error that a host function has passed on, put together again.
+    /// A trap of this reason, without more if nobody has kept the rest.
     #[inline]
-    pub(crate) fn caught(trap: &mut Trap, rest: Option<Box<Rest>>) -> Self {
-        Self::from_parts(mem::replace(&mut trap.reason, NO_REASON), rest)
+    pub(crate) fn from_parts(reason: TrapReason, rest: Option<Box<Caught>>) -> Self {
+        Self(match (reason, rest) {
+            (TrapReason::User(error), None) => Repr::Host(error),
+            (TrapReason::Wasm(kind), None) => Repr::Builtin(usize::from(u8::from(kind))),
+            (reason, Some(mut caught)) => {
+                caught.reason = reason;
+                Repr::Trap(caught)
+            }
+            (reason @ TrapReason::Jit { .. }, None) => Repr::Trap(Box::new(Caught {
+                reason,
+                wasm_fault: None,
+                backtrace: None,
+                coredump: None,
+                frames: LazyBacktrace::new(None),
+            })),
+        })
     }
 
-    #[inline]
-    pub(crate) const fn from_parts(reason: TrapReason, rest: Option<Box<Rest>>) -> Self {
-        Self(Repr::Trap { reason, rest })
-    }
-
-    /// The reason of a trap and the rest of it, to be passed on.
+    /// The reason of a trap, and the rest of it if there is any, to be passed on.
     ///
     /// # Errors
     ///
     /// The error itself if it is no trap.
     #[inline]
-    pub(crate) fn into_parts(self) -> Result<(TrapReason, Option<Box<Rest>>), Self> {
-        match self.0 {
-            Repr::Trap { reason, rest } => Ok((reason, rest)),
-            usage @ Repr::Usage(_) => Err(Self(usage)),
-        }
+    pub(crate) fn into_parts(self) -> Result<(TrapReason, Option<Box<Caught>>), Self> {
+        Ok(match self.0 {
+            Repr::Host(error) => (TrapReason::User(error), None),
+            Repr::Builtin(number) => (TrapReason::Wasm(builtin_kind(number)), None),
+            Repr::Trap(mut caught) => {
+                let reason = mem::replace(&mut caught.reason, NO_REASON);
+                (reason, Some(caught))
+            }
+            usage @ Repr::Usage(_) => return Err(Self(usage)),
+        })
     }
 
     /// The backtrace that an error carries, and the modules that it needs.
     fn captured(cause: &(dyn core::error::Error + 'static)) -> Option<(RawBacktrace, ModuleList)> {
-        let rest = cause.downcast_ref::<Self>()?.rest()?;
-        Some((rest.backtrace.clone()?, rest.frames.modules()?.clone()))
+        let caught = cause.downcast_ref::<Self>()?.caught()?;
+        Some((caught.backtrace.clone()?, caught.frames.modules()?.clone()))
     }
 
     /// What one of the causes of a host function's error carries.
@@ -154,15 +218,15 @@ impl Error {
         }
         match cause.downcast_ref::<Self>() {
             None => Carried::Nothing,
-            Some(Self(Repr::Trap { .. })) => Carried::Trap,
             Some(Self(Repr::Usage(_))) => Carried::Usage,
+            Some(_) => Carried::Trap,
         }
     }
 
-    fn rest(&self) -> Option<&Rest> {
+    fn caught(&self) -> Option<&Caught> {
         match &self.0 {
-            Repr::Trap { rest, .. } => rest.as_deref(),
-            Repr::Usage(_) => None,
+            Repr::Trap(caught) => Some(caught),
+            Repr::Host(_) | Repr::Builtin(_) | Repr::Usage(_) => None,
         }
     }
 
@@ -174,24 +238,26 @@ impl Error {
 
     /// Why the guest trapped; `None` for a mistake of the host's.
     #[must_use]
-    pub fn reason(&self) -> Option<&TrapReason> {
-        match &self.0 {
-            Repr::Trap { reason, .. } => Some(reason),
-            Repr::Usage(_) => None,
-        }
+    pub fn reason(&self) -> Option<TrapReasonRef<'_>> {
+        Some(match &self.0 {
+            Repr::Host(error) => TrapReasonRef::User(error),
+            Repr::Builtin(number) => TrapReasonRef::Wasm(builtin_kind(*number)),
+            Repr::Trap(caught) => (&caught.reason).into(),
+            Repr::Usage(_) => return None,
+        })
     }
 
     /// The frames of the guest that trapped, as they were captured; `None` if none were.
     /// [`wasm_backtrace`](Self::wasm_backtrace) has them in terms of the guest.
     #[must_use]
     pub fn raw_backtrace(&self) -> Option<&RawBacktrace> {
-        self.rest()?.backtrace.as_ref()
+        self.caught()?.backtrace.as_ref()
     }
 
     /// The core dump that was taken of the guest, if any.
     #[must_use]
     pub fn coredump(&self) -> Option<&CoreDump> {
-        self.rest()?.coredump.as_ref()
+        self.caught()?.coredump.as_ref()
     }
 
     /// The trap, by value.
@@ -200,39 +266,35 @@ impl Error {
     ///
     /// The error itself if it is no trap.
     pub fn into_trap(self) -> Result<Trap, Self> {
-        match self.0 {
-            Repr::Trap { reason, rest } => {
-                let mut trap = Trap::new(reason);
-                if let Some(rest) = rest {
-                    trap.wasm_fault = rest.wasm_fault;
-                    trap.backtrace = rest.backtrace;
-                    trap.coredump = rest.coredump;
-                }
-                Ok(trap)
-            }
-            usage @ Repr::Usage(_) => Err(Self(usage)),
+        let (reason, rest) = self.into_parts()?;
+        let mut trap = Trap::new(reason);
+        if let Some(caught) = rest {
+            trap.wasm_fault = caught.wasm_fault;
+            trap.backtrace = caught.backtrace;
+            trap.coredump = caught.coredump;
         }
+        Ok(trap)
     }
 
     /// The kind of trap; `None` for an error that a host function raised and
     /// for a mistake of the host's.
     #[must_use]
     pub fn kind(&self) -> Option<TrapKind> {
-        self.reason().and_then(TrapReason::kind)
+        self.reason()?.kind()
     }
 
     /// For memory faults: the address in terms of the guest.
     #[must_use]
     pub fn wasm_fault(&self) -> Option<WasmFault> {
-        self.rest()?.wasm_fault
+        self.caught()?.wasm_fault
     }
 
     /// The host's mistake; `None` for a trap.
     #[must_use]
     pub fn usage(&self) -> Option<&UsageError> {
         match &self.0 {
-            Repr::Trap { .. } => None,
             Repr::Usage(error) => Some(error),
+            Repr::Host(_) | Repr::Builtin(_) | Repr::Trap(_) => None,
         }
     }
 
@@ -243,8 +305,8 @@ impl Error {
         E: core::error::Error + Send + Sync + 'static,
     {
         match self.reason()? {
-            TrapReason::User(error) => error.chain().find_map(|cause| cause.downcast_ref::<E>()),
-            TrapReason::Jit { .. } | TrapReason::Wasm(_) => None,
+            TrapReasonRef::User(error) => error.chain().find_map(|cause| cause.downcast_ref::<E>()),
+            TrapReasonRef::Jit { .. } | TrapReasonRef::Wasm(_) => None,
         }
     }
 
@@ -254,12 +316,9 @@ impl Error {
     ///
     /// The error itself if it is another one.
     pub fn into_host_error(self) -> Result<anyhow::Error, Self> {
-        match self.0 {
-            Repr::Trap {
-                reason: TrapReason::User(error),
-                ..
-            } => Ok(error),
-            other => Err(Self(other)),
+        match self.into_parts()? {
+            (TrapReason::User(error), _) => Ok(error),
+            (reason, rest) => Err(Self::from_parts(reason, rest)),
         }
     }
 
@@ -267,15 +326,19 @@ impl Error {
     /// Empty if there are none.
     #[must_use]
     pub fn wasm_backtrace(&self) -> &WasmBacktrace {
-        let Repr::Trap {
-            reason,
-            rest: Some(rest),
-        } = &self.0
-        else {
-            return WasmBacktrace::EMPTY;
-        };
-        rest.frames.get(rest.backtrace.as_ref(), reason)
+        match self.caught() {
+            Some(caught) => (caught.frames).get(caught.backtrace.as_ref(), &caught.reason),
+            None => WasmBacktrace::EMPTY,
+        }
     }
+}
+
+/// The kind that stands in a [`Repr::Builtin`].
+fn builtin_kind(number: usize) -> TrapKind {
+    u8::try_from(number)
+        .ok()
+        .and_then(|number| TrapKind::try_from(number).ok())
+        .expect("made of a kind")
 }
 
 /// What is left of a trap whose reason was taken.
@@ -284,7 +347,9 @@ const NO_REASON: TrapReason = TrapReason::Wasm(TrapKind::InternalAssert);
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match &self.0 {
-            Repr::Trap { reason, .. } => reason.fmt(f),
+            Repr::Host(_) => f.write_str(TrapReason::OF_HOST),
+            Repr::Builtin(number) => TrapReason::Wasm(builtin_kind(*number)).fmt(f),
+            Repr::Trap(caught) => caught.reason.fmt(f),
             Repr::Usage(error) => error.fmt(f),
         }
     }
@@ -312,15 +377,13 @@ impl core::error::Error for Error {
     /// The memory fault of a trap that was one; the host's own error of one that a host
     /// function raised.
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        if let Some(fault) = self.rest().and_then(|rest| rest.wasm_fault.as_ref()) {
+        if let Some(fault) = self.caught().and_then(|caught| caught.wasm_fault.as_ref()) {
             return Some(fault);
         }
-        match &self.0 {
-            Repr::Trap { reason, .. } => match reason {
-                TrapReason::User(error) => Some(error.as_ref()),
-                TrapReason::Jit { .. } | TrapReason::Wasm(_) => None,
-            },
-            Repr::Usage(error) => core::error::Error::source(&**error),
+        match (&self.0, self.reason()) {
+            (_, Some(TrapReasonRef::User(error))) => Some(error.as_ref()),
+            (Repr::Usage(error), _) => core::error::Error::source(&**error),
+            (Repr::Host(_) | Repr::Builtin(_) | Repr::Trap(_), _) => None,
         }
     }
 }

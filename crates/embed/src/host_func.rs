@@ -28,7 +28,7 @@ use trapline_wasmtime::wasmtime_environ::VMSharedTypeIndex;
 
 use crate::caller::Caller;
 use crate::engine::Engine;
-use crate::error::{Error, Rest, UsageError};
+use crate::error::{Caught, Error, UsageError};
 use crate::store_core::StoreCore;
 use crate::typed::{HostReturn, IntoFunc, Values};
 use crate::types::{FuncType, TypeIndex};
@@ -194,7 +194,7 @@ pub struct HostFailure(pub(crate) Failure);
 pub(crate) enum Failure {
     Reason(TrapReason),
     /// A trap of a nested guest, taken to pieces.
-    Caught(TrapReason, Option<Box<Rest>>),
+    Caught(TrapReason, Option<Box<Caught>>),
 }
 
 impl From<TrapReason> for HostFailure {

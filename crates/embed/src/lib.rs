@@ -131,7 +131,7 @@ mod value;
 pub use backtrace::{WasmBacktrace, WasmFrame};
 pub use caller::Caller;
 pub use engine::{Engine, EngineConfig};
-pub use error::{Error, UsageError};
+pub use error::{Error, TrapReasonRef, UsageError};
 pub use func::Func;
 pub use global::Global;
 pub use host_func::HostFailure;

@@ -29,7 +29,7 @@ use trapline_wasmtime::vm::{
 use crate::append_list::AppendList;
 use crate::definition::Owner;
 use crate::engine::Engine;
-use crate::error::{Carried, Error, Rest, UsageError};
+use crate::error::{Carried, Caught, Error, UsageError};
 use crate::fault;
 use crate::global::GlobalObject;
 use crate::host_func::{Failure, HostFailure, HostFunc, HostFuncContext};
@@ -77,7 +77,7 @@ pub(crate) struct StoreCore {
     /// recorded until the guest has been left for it.
     carried: Cell<Carried>,
     /// Of an error that is nothing but a trap, what it has beside the reason.
-    caught: Cell<Option<Box<Rest>>>,
+    caught: Cell<Option<Box<Caught>>>,
     /// What a thread has to be prepared for, if any of the modules relies on hardware traps.
     preparation: Cell<Option<Preparation>>,
     fault_hook: UnsafeCell<Option<FaultHook>>,
@@ -282,7 +282,7 @@ impl StoreCore {
     fn error(&self, trap: &mut Trap) -> Error {
         match self.carried.take() {
             Carried::Nothing => Error::new(trap, || self.modules()),
-            Carried::Caught => Error::caught(trap, self.caught.take()),
+            Carried::Caught => Error::from_parts(trap.take_reason(), self.caught.take()),
             Carried::Usage | Carried::Trap => Error::from_carrier(trap, || self.modules()),
         }
     }
@@ -300,7 +300,7 @@ impl StoreCore {
 
     #[cold]
     #[inline(never)]
-    fn record_caught(&self, reason: TrapReason, rest: Option<Box<Rest>>) {
+    fn record_caught(&self, reason: TrapReason, rest: Option<Box<Caught>>) {
         record_caught_trap(Trap::new(reason));
         let earlier = self.caught.replace(rest);
         debug_assert!(earlier.is_none(), "taken with the error, or forgotten");

@@ -4,11 +4,10 @@
 mod common;
 
 use common::MODES;
-use trapline_activation::TrapReason;
 use trapline_code_registry::TrapKind;
 use trapline_embed::{
     Caller, Engine, ExternRef, ExternType, Func, FuncType, HeapType, Linker, RefType, Store,
-    UsageError, Val, ValType,
+    TrapReasonRef, UsageError, Val, ValType,
 };
 
 #[test]
@@ -382,7 +381,7 @@ fn a_host_function_raises_traps_of_the_guests_kinds() {
         let run = instance.get_func(&mut store, "run").unwrap();
         let error = run.call(&mut store, &[]).unwrap_err();
         let reason = error.reason().unwrap();
-        assert!(matches!(reason, TrapReason::Wasm(TrapKind::Interrupt)));
+        assert!(matches!(reason, TrapReasonRef::Wasm(TrapKind::Interrupt)));
         assert_eq!(error.to_string(), "wasm trap: interrupt");
         assert_eq!(error.wasm_backtrace().frames().len(), 1);
     }

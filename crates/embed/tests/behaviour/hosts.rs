@@ -4,9 +4,9 @@ use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use trapline_activation::{TrapReason, for_each_activation};
+use trapline_activation::for_each_activation;
 use trapline_code_registry::TrapKind;
-use trapline_embed::{Caller, Engine, InstantiateError, Linker, Store, Val};
+use trapline_embed::{Caller, Engine, InstantiateError, Linker, Store, TrapReasonRef, Val};
 
 use crate::support::{HostError, call_to_fail, in_every_setup, names};
 
@@ -51,7 +51,7 @@ fn a_host_error_keeps_its_type_and_payload_through_guest_frames() {
             assert_eq!(host.code, 17);
             assert!(Arc::ptr_eq(&host.alive, &alive));
             assert_eq!(names(error.wasm_backtrace()), ["inner", "outer"]);
-            assert!(matches!(error.reason().unwrap(), TrapReason::User(_)));
+            assert!(matches!(error.reason().unwrap(), TrapReasonRef::User(_)));
             assert_eq!(
                 Arc::strong_count(&alive),
                 3,
@@ -155,7 +155,7 @@ fn a_host_that_catches_a_panic_of_a_nested_guest_can_trap_afterwards() {
         );
         for _ in 0..3 {
             let error = call_to_fail(&mut store, instance, "outer");
-            let TrapReason::User(user) = error.reason().unwrap() else {
+            let TrapReasonRef::User(user) = error.reason().unwrap() else {
                 panic!("{error:?}")
             };
             assert_eq!(user.to_string(), "after the panic");

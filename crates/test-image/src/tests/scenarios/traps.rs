@@ -3,8 +3,8 @@
 use alloc::format;
 
 use anyhow::{Context as _, bail, ensure};
-use trapline::{TrapKind, TrapReason, VirtualAddress};
-use trapline_embed::Error;
+use trapline::{TrapKind, VirtualAddress};
+use trapline_embed::{Error, TrapReasonRef};
 
 use super::{Guest, Guests, frames};
 use crate::isa::Cause;
@@ -22,7 +22,7 @@ fn ensure_trap(
     ensure!(error.kind() == Some(kind), "{kind} expected: {error}");
     let taken = take_last_trap();
     ensure!(taken == Some(cause), "{cause:x?} expected: {taken:x?}");
-    let Some(TrapReason::Jit {
+    let Some(TrapReasonRef::Jit {
         pc,
         faulting_addr,
         trap,
@@ -30,23 +30,23 @@ fn ensure_trap(
     else {
         bail!("not raised by the hardware: {error:?}");
     };
-    ensure!(*trap == kind, "{kind} expected: {trap}");
+    ensure!(trap == kind, "{kind} expected: {trap}");
     let expected = match cause {
         Cause::PageFault(address) => Some(address),
         _ => None,
     };
     ensure!(
-        *faulting_addr == expected,
+        faulting_addr == expected,
         "fault at {faulting_addr:x?}, expected at {expected:x?}"
     );
     let text = guest.module.text();
     ensure!(
-        text.as_ref().is_some_and(|text| text.contains(pc)),
+        text.as_ref().is_some_and(|text| text.contains(&pc)),
         "pc {pc} is not in {text:x?}"
     );
     let innermost = error.wasm_backtrace().frames().first();
     ensure!(
-        innermost.is_some_and(|frame| frame.pc() == *pc),
+        innermost.is_some_and(|frame| frame.pc() == pc),
         "pc {pc}, but the innermost frame is {innermost:?}"
     );
     let frames = frames(error);
