@@ -188,6 +188,8 @@ impl Activation {
     /// * What is entered inside is left before the result is dropped.
     #[inline]
     pub(crate) unsafe fn enter<S: Store>(&self, store: &S) -> (Entered<'_, S>, bool) {
+        // The embedder's code, which may panic: before anything is changed.
+        let needs = store.preparation();
         // SAFETY: the layout is the store's, by the duties of `Store`.
         let words = unsafe { StoreWords::read(self.store_context, const { &S::LAYOUT }) };
         // Most entries are into a store that has no other on the stack: then all
@@ -198,7 +200,9 @@ impl Activation {
         }
         // SAFETY: it lives as long as the CPU, or thread, that this runs on.
         let head = unsafe { this_cpu().as_ref() };
-        let ready = head.push(self, store.preparation()) || self.prepare_and_push(store);
+        // SAFETY: the type is the store's, by this function's duty, and its words have been
+        // set aside, unless they were zero.
+        let ready = head.push(self, needs) || unsafe { self.prepare_and_push(store) };
         let entered = Entered {
             activation: self,
             _store: PhantomData,
@@ -208,9 +212,18 @@ impl Activation {
 
     /// The first entry on a CPU. If that can't be prepared the activation is linked all the
     /// same, with the reason in it.
+    ///
+    /// # Safety
+    ///
+    /// * `S` is the type of the store that the activation was made for; what was in its words
+    ///   before the entry is kept in the activation.
     #[cold]
     #[inline(never)]
-    fn prepare_and_push<S: Store>(&self, store: &S) -> bool {
+    unsafe fn prepare_and_push<S: Store>(&self, store: &S) -> bool {
+        // The embedder's code runs with everything as it was before the entry: it may panic,
+        // enter other guests, and look at those that wait further out.
+        // SAFETY: the caller's duty; the guest has not been entered yet.
+        unsafe { self.put_back::<S>() };
         let prepared = store.prepare();
         // Anew, since that was the store's code.
         // SAFETY: it lives as long as the CPU, or thread, that this runs on.
@@ -218,6 +231,8 @@ impl Activation {
         if prepared.is_ok() {
             head.prepared.set(store.preparation());
         }
+        // SAFETY: the caller's duty.
+        unsafe { self.set_aside::<S>() };
         head.push(self, None);
         match prepared {
             Ok(()) => true,

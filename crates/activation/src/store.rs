@@ -111,7 +111,12 @@ pub unsafe trait Store {
     }
 
     /// Prepares this CPU. Called in normal context, on the first entry on a CPU, and again after
-    /// an entry into a store of another [`preparation`](Self::preparation).
+    /// an entry into a store of another [`preparation`](Self::preparation). Guests that were entered
+    /// after that other one may go on afterwards: what they need has to stay.
+    ///
+    /// Everything is as it was before the entry, and a panic goes on from there. It may not enter
+    /// guests that need the same, for which it would be called again, nor suspend the fiber that
+    /// it is called on: it is the CPU that it ends on that counts as prepared.
     ///
     /// # Errors
     ///

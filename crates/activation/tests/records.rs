@@ -16,10 +16,10 @@ use support::{
     trap_in, trap_pcs, unchanged,
 };
 use trapline_activation::{
-    Activation, CoreDump, Preparation, Trap, TrapReason, UnwindReason, WasmFault, catch_traps,
-    catch_traps_into, catch_traps_with_landing_pad, catch_traps_with_landing_pad_into,
-    for_each_activation, raise_preexisting_trap, raise_trap, record_caught_trap, record_trap,
-    record_unwind,
+    Activation, CoreDump, Preparation, Trap, TrapReason, UnwindReason, WasmFault,
+    capture_backtrace, catch_traps, catch_traps_into, catch_traps_with_landing_pad,
+    catch_traps_with_landing_pad_into, for_each_activation, raise_preexisting_trap, raise_trap,
+    record_caught_trap, record_trap, record_unwind,
 };
 use trapline_arch::VirtualAddress;
 use trapline_code_registry::TrapKind;
@@ -569,6 +569,45 @@ fn a_guest_is_not_entered_on_a_cpu_that_can_not_be_prepared() {
         let trap = way_in(&store, &Program::new().frames(2).host(&outer)).unwrap_err();
         assert_eq!(trap.source().unwrap().to_string(), "no handlers here");
         assert_eq!(trap.backtrace.unwrap().len(), 2);
+    }
+}
+
+#[test]
+fn all_is_as_it_was_while_a_cpu_is_prepared_and_after_a_panic_there() {
+    register_guest();
+    for way_in in WAYS_IN {
+        let store = FakeStore::new();
+        let nested = Cell::new(false);
+        let host = || -> HostResult {
+            // What a preparation sees, and leaves behind if it panics.
+            store.preparation.set(Some(Preparation::unique()));
+            let before = store.words();
+            store.while_prepared.set(Some(|store| {
+                store.while_prepared.set(None);
+                assert_eq!(pcs(&capture_backtrace(store)), calls(3));
+                // A guest that needs nothing may be entered there.
+                let needs = store.preparation.take();
+                run(store, &Program::new().frames(1).nothing()).unwrap();
+                store.preparation.set(needs);
+                panic!("not prepared");
+            }));
+            let message = panic_message(|| {
+                unchanged(&[&store], || {
+                    way_in(&store, &Program::new().frames(1).nothing())
+                })
+            });
+            assert_eq!(message, "not prepared");
+            assert_eq!(store.words(), before);
+            nested.set(true);
+            // The guest of the outer entry goes on, or is left, as if nothing had happened.
+            way_in(&store, &Program::new().frames(1).nothing()).unwrap();
+            Err(TrapReason::Wasm(TrapKind::OutOfFuel))
+        };
+        let program = Program::new().frames(3).host(&host);
+        let trap = unchanged(&[&store], || way_in(&store, &program)).unwrap_err();
+        assert!(nested.get());
+        assert_eq!(trap.kind(), Some(TrapKind::OutOfFuel));
+        assert_eq!(trap_pcs(&trap), calls(3));
     }
 }
 

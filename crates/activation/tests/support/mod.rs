@@ -203,6 +203,8 @@ pub struct FakeStore {
     pub preparation: Cell<Option<Preparation>>,
     pub can_be_prepared: Cell<bool>,
     pub preparations: Cell<usize>,
+    /// Run while the CPU is prepared.
+    pub while_prepared: Cell<Option<fn(&Self)>>,
     /// Whether a cause of a host error carries a trap of the embedder's.
     pub carries_trap: Cell<fn(&(dyn Error + 'static)) -> bool>,
     /// The core dump to give, and how often it was asked for.
@@ -226,6 +228,7 @@ impl FakeStore {
             preparation: Cell::new(None),
             can_be_prepared: Cell::new(true),
             preparations: Cell::new(0),
+            while_prepared: Cell::new(None),
             carries_trap: Cell::new(|_| false),
             coredump: Cell::new(None),
             coredumps: Cell::new(0),
@@ -283,6 +286,9 @@ unsafe impl Store for FakeStore {
 
     fn prepare(&self) -> anyhow::Result<()> {
         self.preparations.set(self.preparations.get() + 1);
+        if let Some(f) = self.while_prepared.get() {
+            f(self);
+        }
         anyhow::ensure!(self.can_be_prepared.get(), "no handlers here");
         Ok(())
     }
