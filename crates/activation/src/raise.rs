@@ -20,7 +20,7 @@ use crate::{Trap, TrapReason, UnwindReason, WasmFault, panic};
 /// gets returned, calls the builtin that ends in [`raise_preexisting_trap`].
 ///
 /// A host error that carries a [`Trap`] (of a nested guest) is not captured
-/// again: it keeps the first backtrace. If it is nothing but that trap, it is
+/// again: it keeps the first backtrace and core dump. If it is nothing but that trap, it is
 /// passed on as it is; if the trap is somewhere among its causes, the new
 /// trap shares the trap's backtrace.
 ///
@@ -118,16 +118,20 @@ fn record_with_backtrace(
 /// Records a trap that a host function has passed on, or made itself.
 #[cold]
 fn record_passed_on(activation: &Activation, error: anyhow::Error) {
-    let trap = match error.downcast::<Trap>() {
-        Ok(trap) => trap,
-        Err(error) => Trap::new(TrapReason::User(error)),
+    let (reason, wasm_fault) = match error.downcast::<Trap>() {
+        Ok(trap) if trap.backtrace.is_some() || trap.coredump.is_some() => {
+            return activation.unwind().put_whole(trap);
+        }
+        // One that the host function made itself.
+        Ok(trap) => match (trap.reason, trap.wasm_fault) {
+            // Of another error, which may carry what was captured.
+            (TrapReason::User(error), None) => return record_host_error(error),
+            others => others,
+        },
+        Err(error) => (TrapReason::User(error), None),
     };
-    if trap.backtrace.is_some() {
-        return activation.unwind().put_whole(trap);
-    }
-    // One that the host function made itself.
     // SAFETY: the innermost one; compiled code called out of the guest.
-    unsafe { record_captured(activation, trap.reason, trap.wasm_fault) };
+    unsafe { record_captured(activation, reason, wasm_fault) };
 }
 
 /// Records a trap of a nested guest that was caught, and that a host function passes on: as

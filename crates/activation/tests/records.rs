@@ -415,6 +415,23 @@ fn no_backtrace_is_captured_for_a_host_error_that_carries_one_of_the_embedders()
 }
 
 #[test]
+fn a_trap_that_a_host_function_makes_of_an_error_with_a_trap_is_not_captured_again() {
+    register_guest();
+    let store = FakeStore::new();
+    let made_anew = |trap: Trap| {
+        let error = anyhow::Error::new(trap).context("looked at");
+        anyhow::Error::new(Trap::new(TrapReason::User(error)))
+    };
+    let frames = RefCell::new(Vec::new());
+    let trap = through_layers(&store, 5, &|trap| {
+        frames.borrow_mut().push(frames_ptr(&trap));
+        made_anew(trap)
+    });
+    assert_eq!(store.captures.get(), 1);
+    assert!(frames.borrow().iter().all(|ptr| *ptr == frames_ptr(&trap)));
+}
+
+#[test]
 fn a_caught_trap_is_passed_on_as_it_is() {
     register_guest();
     for way_in in WAYS_IN {
@@ -627,6 +644,17 @@ fn a_coredump_is_taken_once_for_each_trap_and_kept() {
     let trap = run(&store, &Program::new().host(&error)).unwrap_err();
     assert_eq!(trap.coredump.unwrap().into_bytes(), b"dump");
     assert_eq!(store.coredumps.get(), 2);
+}
+
+#[test]
+fn a_coredump_without_a_backtrace_is_taken_once_and_kept() {
+    register_guest();
+    let store = FakeStore::new();
+    store.coredump.set(Some(b"dump"));
+    store.limit.set(0);
+    let trap = through_layers(&store, 4, &anyhow::Error::new);
+    assert_eq!(store.coredumps.get(), 1);
+    assert_eq!(trap.coredump.unwrap().as_bytes(), b"dump");
 }
 
 #[test]
