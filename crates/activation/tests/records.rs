@@ -657,6 +657,101 @@ fn a_coredump_without_a_backtrace_is_taken_once_and_kept() {
     assert_eq!(trap.coredump.unwrap().as_bytes(), b"dump");
 }
 
+/// Enters guests of the store, which are left in several ways.
+fn enter_and_leave(store: &FakeStore) {
+    unchanged(&[store], || {
+        let fault = Fault::without_address();
+        run(store, &Program::new().frames(2).nothing()).unwrap();
+        let trap = run(store, &Program::new().frames(2).trap(&fault)).unwrap_err();
+        assert_eq!(trap.kind(), Some(TrapKind::MemoryOutOfBounds));
+        let host = || Err(TrapReason::User(anyhow::anyhow!("another one")));
+        let trap = run_with_pad(store, &Program::new().host(&host)).unwrap_err();
+        assert_eq!(trap.source().unwrap().to_string(), "another one");
+        let host = || panic!("another panic");
+        let message = panic_message(|| run_with_pad(store, &Program::new().host(&host)));
+        assert_eq!(message, "another panic");
+    });
+}
+
+#[test]
+fn guests_may_be_entered_while_a_trap_of_their_store_is_completed_and_made_an_error_of() {
+    /// Enters guests when it is dropped.
+    #[derive(Debug)]
+    struct Enters(usize);
+    impl fmt::Display for Enters {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("enters")
+        }
+    }
+    impl Error for Enters {}
+    impl Drop for Enters {
+        fn drop(&mut self) {
+            // SAFETY: the store outlives the error, which never left its thread.
+            enter_and_leave(unsafe { &*std::ptr::with_exposed_provenance(self.0) });
+        }
+    }
+    register_guest();
+    let store = FakeStore::new();
+    let address = (&raw const store).expose_provenance();
+    let dropped_in_the_slot = || Err(TrapReason::User(anyhow::Error::new(Enters(address))));
+    let fault = Fault::without_address();
+    let programs = [
+        Program::new().frames(2).trap(&fault),
+        Program::new().frames(2).host(&dropped_in_the_slot),
+    ];
+    for (program, is_hosts) in programs.iter().zip([false, true]) {
+        for pad in [false, true] {
+            store.while_dumped.set(Some(enter_and_leave));
+            let into = |trap: &mut Trap| {
+                enter_and_leave(&store);
+                (trap.kind(), trap.backtrace.take())
+            };
+            // SAFETY: programs of the tests are complete.
+            let guest = |caller| unsafe { program.enter(caller) };
+            let (kind, backtrace) = unchanged(&[&store], || {
+                if pad {
+                    catch_traps_with_landing_pad_into(
+                        &store,
+                        |caller| guest(caller).then_some(()),
+                        into,
+                    )
+                } else {
+                    catch_traps_into(&store, |caller| assert!(guest(caller)), into)
+                }
+            })
+            .unwrap_err();
+            assert_eq!(kind.is_none(), is_hosts);
+            let expected = if is_hosts { calls(2) } else { trap_in(2) };
+            assert_eq!(pcs(&backtrace.unwrap()), expected);
+        }
+    }
+}
+
+#[test]
+fn a_panic_of_what_completes_a_host_error_takes_its_place() {
+    register_guest();
+    for way_in in WAYS_IN {
+        let count = Arc::new(());
+        let store = FakeStore::new();
+        // As `catch_unwind_and_record_trap` of trapline-host-result.
+        let host = || -> HostResult {
+            let error = anyhow::Error::new(Counted(Arc::clone(&count)));
+            record_unwind(UnwindReason::Trap(TrapReason::User(error)));
+            unreachable!("the core dump panics")
+        };
+        for _ in 0..2 {
+            store
+                .while_dumped
+                .set(Some(|_| panic!("no core dump today")));
+            let program = Program::new().frames(1).host(&host);
+            let message = panic_message(|| unchanged(&[&store], || way_in(&store, &program)));
+            assert_eq!(message, "no core dump today");
+            assert_eq!(Arc::strong_count(&count), 1, "dropped, and once");
+        }
+        enter_and_leave(&store);
+    }
+}
+
 #[test]
 fn reasons_convert_and_tell_their_kind() {
     assert!(matches!(

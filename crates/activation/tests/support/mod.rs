@@ -210,6 +210,8 @@ pub struct FakeStore {
     /// The core dump to give, and how often it was asked for.
     pub coredump: Cell<Option<&'static [u8]>>,
     pub coredumps: Cell<usize>,
+    /// Run while a core dump is taken.
+    pub while_dumped: Cell<Option<fn(&Self)>>,
     /// What the core dump's author sees when it captures a backtrace itself.
     pub seen_by_coredump: RefCell<Option<RawBacktrace>>,
 }
@@ -232,6 +234,7 @@ impl FakeStore {
             carries_trap: Cell::new(|_| false),
             coredump: Cell::new(None),
             coredumps: Cell::new(0),
+            while_dumped: Cell::new(None),
             seen_by_coredump: RefCell::new(None),
         }
     }
@@ -305,6 +308,9 @@ unsafe impl Store for FakeStore {
     fn coredump(&self, _: &TrapReason, _: Option<&RawBacktrace>) -> Option<CoreDump> {
         self.coredumps.set(self.coredumps.get() + 1);
         *self.seen_by_coredump.borrow_mut() = Some(capture_backtrace(self));
+        if let Some(f) = self.while_dumped.take() {
+            f(self);
+        }
         self.coredump.get().map(|bytes| CoreDump::new(bytes.into()))
     }
 }
