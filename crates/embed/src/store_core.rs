@@ -478,10 +478,7 @@ unsafe impl Store for StoreCore {
     }
 
     fn backtrace_limit(&self) -> usize {
-        match self.carried.get() {
-            Carried::Trap => 0,
-            Carried::Nothing | Carried::Usage | Carried::Caught => self.backtrace_limit.get(),
-        }
+        self.backtrace_limit.get()
     }
 
     #[inline]
