@@ -48,7 +48,7 @@ fn main() {
 /// The bundles as data, and a table of where each starts and ends. (The
 /// compiler would take its time with arrays of that size.)
 fn assembly(bundles: &[PathBuf]) -> String {
-    let mut text = String::from(".section .rodata.bundles,\"a\"\n");
+    let mut text = String::from(".pushsection .rodata.bundles,\"a\"\n");
     let mut table = String::from(".balign 8\n.globl trapline_bundles\ntrapline_bundles:\n");
     for (index, bundle) in bundles.iter().enumerate() {
         let path = bundle.display();
@@ -58,7 +58,7 @@ fn assembly(bundles: &[PathBuf]) -> String {
         );
         _ = writeln!(table, ".quad .Lbundle{index}, .Lbundle{index}_end");
     }
-    table.push_str(".globl trapline_bundles_end\ntrapline_bundles_end:\n");
+    table.push_str(".globl trapline_bundles_end\ntrapline_bundles_end:\n.popsection\n");
     text + &table
 }
 

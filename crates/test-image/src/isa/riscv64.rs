@@ -420,6 +420,8 @@ unsafe extern "C" {
 global_asm!(
     ".option push",
     ".option arch, +a, +d",
+    // Said here: without it, what follows goes where assembly of another file has left off.
+    ".section .text.vectors, \"ax\", @progbits",
     ".balign 4",
     ".globl trap_entry",
     "trap_entry:",
