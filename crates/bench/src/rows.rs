@@ -190,7 +190,7 @@ fn entry() -> Vec<Row> {
         )
         .missed_because(
             "beside the compiled code, an entry checks whose function it is, fills in slots, \
-             sees to the thread's signal stack and the limit of the guest's, notes how deep the \
+             looks whether the thread has a signal stack, sets the limit of the guest's, notes how deep the \
              store is entered, and links an activation, by which handlers know the guest; on the \
              way out it undoes that. A bare call needs none of it, a guest that traps all of it, \
              so that only fewer instructions for the same get closer. The target was set where \
@@ -225,10 +225,10 @@ fn traps() -> Vec<Row> {
                   and returns, or jumps straight out";
     let kernel = "all but a small part is the processor's and the kernel's, on both sides: the \
                   fault, the signal's frame, and the way out of the handler. Ours jumps out, as \
-                  the second floor does, which does nothing else at all; ours looks for the code \
-                  and the trap that the fault belongs to, records it, and sees to the signal \
-                  mask. What takes a fault can't get below that floor; code with explicit checks \
-                  takes none";
+                  the second floor does, which does nothing else at all; ours enters the guest, \
+                  looks for the code and the trap that the fault belongs to, records it, and makes \
+                  an error of it. What takes a fault can't get below that floor; code with \
+                  explicit checks takes none";
     vec![
         both!(
             row("trap-host-error", "raised by a host function, no backtrace"),
@@ -267,10 +267,11 @@ fn traps() -> Vec<Row> {
              in cost it nothing)",
         )
         .missed_because(
-            "the error of the row above is most of it; the rest is the backtrace: where it is \
-             kept, the module that has the frame's address, its function, a bytecode offset from \
-             the artifact's own table, whose entries have to be decoded in turn, and the list of \
-             resolved frames, which is allocated. The target was set where the peer took 889 ns",
+            "the error of the row above is a good part of it; the rest is the backtrace: an \
+             allocation where it is kept, a reference to the modules, the module that has the \
+             frame's address, its function, its name, and a bytecode offset from the artifact's \
+             own table, whose entries have to be decoded in turn. The target was set where the peer \
+             took 889 ns",
         ),
         both!(
             row(
@@ -398,9 +399,9 @@ fn nesting() -> Vec<Row> {
         .missed_because(
             "a level has an entry with all its bookkeeping, a host call, a landing, and an error \
              that is passed on; compiled code and landings are the floor. Ours adds the store's \
-             words, which are kept and put back around each level, and what makes the call's \
-             error one of the host function, and the other way round. The target was set where \
-             the peer took 680 ns a level",
+             words, which are kept and put back around each level, and takes the error to pieces \
+             and puts it together again, since it has to be recorded with the guest that is left. The \
+             target was set where the peer took 680 ns a level",
         ),
         both!(
             row("nested-backtrace", "the same with a backtrace"),
