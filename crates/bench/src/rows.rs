@@ -390,8 +390,8 @@ fn nesting() -> Vec<Row> {
         .floor(Some(floor::nested))
         .note(
             "100 entries into the guest, each from a host function that the previous one \
-             called; the innermost host function fails, and each of the others passes the \
-             error on with `?`. The whole, entries included, divided by 100. The floor does the \
+             called; the innermost host function fails, and each of the others returns the \
+             error that it got. The whole, entries included, divided by 100. The floor does the \
              same with bare host functions, which keep the outer entry's landing pad and enter \
              the guest again: one error is made, and at each level the guest is entered, calls \
              out, and is left for its landing pad",
