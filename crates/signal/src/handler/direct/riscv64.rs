@@ -56,7 +56,7 @@ pub(crate) unsafe fn install(
     replaced: *mut sigaction,
 ) -> c_int {
     // SAFETY: this function's duty.
-    unsafe { libc::sigaction(signal, action, replaced) }
+    unsafe { sigaction(signal, action, replaced) }
 }
 
 /// Whether this machine has nothing that a jump could not put back: no shadow stack

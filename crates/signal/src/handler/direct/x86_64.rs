@@ -5,7 +5,7 @@ use core::arch::{asm, naked_asm};
 use core::ptr;
 use core::sync::atomic::{AtomicU32, Ordering};
 
-use libc::{c_int, c_ulong, c_void, mcontext_t, sigaction, siginfo_t, sigset_t};
+use libc::{c_int, c_ulong, c_void, mcontext_t, sigaction, siginfo_t};
 
 use super::MASK_BYTES;
 
@@ -92,8 +92,42 @@ struct KernelAction {
 
 const _: () = assert!(size_of::<KernelAction>() == 32);
 
-/// The flag that says that there is a restorer (`uapi/asm/signal.h`).
-const SA_RESTORER: c_int = 0x0400_0000;
+impl KernelAction {
+    const DEFAULT: Self = Self {
+        handler: libc::SIG_DFL,
+        flags: 0,
+        restorer: 0,
+        mask: [0; MASK_BYTES],
+    };
+
+    /// Installs `new` if there is one, for `signal`; what was there, `None` if the kernel refuses.
+    ///
+    /// # Safety
+    ///
+    /// * As for the system call; in normal context.
+    unsafe fn exchange(signal: c_int, new: Option<&Self>) -> Option<Self> {
+        let mut old = Self::DEFAULT;
+        let new = new.map_or(ptr::null(), ptr::from_ref);
+        // SAFETY: this function's duty; `old` is writable.
+        let result = unsafe {
+            libc::syscall(
+                libc::SYS_rt_sigaction,
+                signal,
+                new,
+                &raw mut old,
+                MASK_BYTES,
+            )
+        };
+        (result == 0).then_some(old)
+    }
+
+    /// Whether it has our handler, and blocks nothing.
+    fn is_ours(&self) -> bool {
+        self.handler == entry as *const () as usize
+            && self.flags as c_int & libc::SA_NODEFER != 0
+            && self.mask == [0; MASK_BYTES]
+    }
+}
 
 /// Installs an action with our handler, and puts down what was there: `sigaction(2)`, with
 /// a restorer of our own, and with its result.
@@ -106,43 +140,41 @@ pub(crate) unsafe fn install(
     action: *const sigaction,
     replaced: *mut sigaction,
 ) -> c_int {
-    let mut new = KernelAction {
-        handler: 0,
-        flags: 0,
-        restorer: restorer_address(),
-        mask: [0; MASK_BYTES],
-    };
-    let mut old = KernelAction { ..new };
-    // SAFETY: both actions are there, by this function's duty; the C library's mask is longer
-    // than the kernel's, and begins with it.
-    unsafe {
-        new.handler = (*action).sa_sigaction;
-        new.flags = c_ulong::from(((*action).sa_flags | SA_RESTORER).cast_unsigned());
-        new.mask = (&raw const (*action).sa_mask)
-            .cast::<[u8; MASK_BYTES]>()
-            .read();
-        let result = libc::syscall(
-            libc::SYS_rt_sigaction,
-            signal,
-            &raw const new,
-            &raw mut old,
-            MASK_BYTES,
-        );
-        if result != 0 {
-            return -1;
-        }
-        replaced.write_bytes(0, 1);
-        (*replaced).sa_sigaction = old.handler;
-        // The flags have no bit beyond these (`uapi/asm-generic/signal-defs.h`).
-        (*replaced).sa_flags = (old.flags as u32).cast_signed();
-        (&raw mut (*replaced).sa_mask)
-            .cast::<[u8; MASK_BYTES]>()
-            .write(old.mask);
+    // By way of the function that all others use, since it may be more than the system call: musl
+    // keeps notes in it, and preloaded libraries that chain handlers (`libjsig.so`) stand in front of it.
+    // SAFETY: this function's duty.
+    let result = unsafe { sigaction(signal, action, replaced) };
+    if result == 0 {
+        // SAFETY: this function's duty.
+        unsafe { set_restorer(signal) };
     }
-    0
+    result
 }
 
-const _: () = assert!(size_of::<sigset_t>() >= MASK_BYTES);
+/// Gives our action a restorer of our own, where it is the kernel's that has just been installed.
+/// Else, and if the kernel refuses, everything stays as it is, and a trap sets the mask.
+///
+/// # Safety
+///
+/// * In normal context.
+unsafe fn set_restorer(signal: c_int) {
+    // SAFETY: asks only.
+    let Some(mut ours) = (unsafe { KernelAction::exchange(signal, None) }) else {
+        return;
+    };
+    if !ours.is_ours() {
+        return;
+    }
+    ours.restorer = restorer_address();
+    // SAFETY: the action that is there, with a place to return to that does what that of the C
+    // library does.
+    let replaced = unsafe { KernelAction::exchange(signal, Some(&ours)) };
+    if let Some(theirs) = replaced.filter(|replaced| !replaced.is_ours()) {
+        // Somebody came between.
+        // SAFETY: an action that was there before.
+        unsafe { KernelAction::exchange(signal, Some(&theirs)) };
+    }
+}
 
 /// Whether this machine has nothing that a jump could not put back: each frame tells.
 pub(super) fn find_out() -> bool {
