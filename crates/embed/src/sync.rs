@@ -164,8 +164,9 @@ impl<T> OnceInPlace<T> {
                 Ok(_) => {
                     let value = make();
                     // SAFETY: only the one who takes the place gets here, and nobody looks
-                    // until it says below that the value is made.
-                    let value = unsafe { (*self.value.get()).write(value) };
+                    // until it says below that the value is made. From then on others have
+                    // shared references, so that this is one before.
+                    let value: &T = unsafe { (*self.value.get()).write(value) };
                     self.state.store(MADE, Ordering::Release);
                     return value;
                 }
