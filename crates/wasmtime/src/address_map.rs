@@ -321,6 +321,60 @@ mod tests {
     }
 
     #[test]
+    fn the_bytes_of_positions_are_told_from_first_bytes_of_entries_in_each_window() {
+        // Whether a position is cut off before, which of the bytes have the lowest bit, and others.
+        let windows = (0..1 << 10).map(|i| (i & 1, i >> 2, (i >> 1 & 1) * 0x2a));
+        for (cut, without_position, others) in windows {
+            let window = (0..WINDOW as u32).fold(0, |window, byte| {
+                let none = without_position >> byte & 1;
+                window | (none | others) << (8 * byte)
+            });
+            let mut passed = Passed {
+                cut,
+                ..Passed::default()
+            };
+            let positions = passed.positions_in(window);
+            let mut is_position = cut == 1;
+            for byte in window
+                .to_le_bytes()
+                .into_iter()
+                .zip(positions.to_le_bytes())
+            {
+                assert_eq!(byte.1, if is_position { 0xff } else { 0 }, "{window:#018x}");
+                is_position = !is_position && byte.0 & 1 == 0;
+            }
+            passed.add(window, positions);
+            assert_eq!(passed.cut == 1, is_position, "{window:#018x}");
+        }
+    }
+
+    #[test]
+    fn sections_with_any_byte_changed_or_cut_off_are_looked_up_in_without_panicking() {
+        let entries: Vec<(u32, Option<u32>)> = (1..300)
+            .map(|i| match i % 7 {
+                0 => (200, Some(50_000 + i)),
+                1 | 4 => (3, None),
+                _ => (1 + i % 60, Some(1_000 + i % 50)),
+            })
+            .collect();
+        let end: u32 = entries.iter().map(|(distance, _)| distance).sum();
+        let section = section(&entries);
+        let look_up_in = |section: &[u8]| {
+            for text_offset in [0, end / 2, end, u32::MAX] {
+                let _ = AddressMap::new(section).covering(text_offset as usize);
+            }
+        };
+        for index in 0..section.len() {
+            look_up_in(&section[..index]);
+            let mut changed = section.clone();
+            for byte in 0..=u8::MAX {
+                changed[index] = byte;
+                look_up_in(&changed);
+            }
+        }
+    }
+
+    #[test]
     fn the_example_reads_as_it_says() {
         let section = [
             2, 0, 0, 0, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0x2a, 8, 0x7f,
