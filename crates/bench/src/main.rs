@@ -139,7 +139,9 @@ fn measure(row: &str, side: &str, bench: &Bench) -> Result<()> {
     let measured = thread::scope(|scope| {
         thread::Builder::new()
             .stack_size(64 << 20)
-            .spawn_scoped(scope, || run::measure(&row, side, bench))?
+            .spawn_scoped(scope, || {
+                run::at_some_place(&mut || run::measure(&row, side, bench))
+            })?
             .join()
             .map_err(|_| anyhow!("the measurement ended in a panic"))?
     })?;

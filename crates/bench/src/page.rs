@@ -38,7 +38,8 @@ const HOW_TO_READ: &str = "\
   only debug information, no link-time optimisation, the standard allocator.
 * **Turns.** Each side of each row is measured several times, each time in a process of its own, since both install signal
   handlers; the sides take turns. Backtraces of the host are off (`RUST_BACKTRACE=0`, `RUST_LIB_BACKTRACE=0`). A process
-  keeps to one CPU, except in the rows with threads.
+  keeps to one CPU, except in the rows with threads. Its stack begins at a place of its own, since that alone decides over
+  a nanosecond or more of a call.
 * **Figures.** A process takes 151 samples of about a millisecond, which is shorter than a time slice, and reports their
   median; the table has the median over the processes, and *Spread* the smallest and the largest of them. What a process
   does only once (*Size and start-up*) is a single sample each time. The clock is read around a sample; nothing is

@@ -3,7 +3,10 @@
 //! Both sides install signal handlers, so they never share a process. They take turns (ours,
 //! the peer, the floors, ours, …), so that whatever else the machine does meets them alike.
 
+use core::hash::BuildHasher as _;
+use core::hint::black_box;
 use std::collections::BTreeMap;
+use std::hash::RandomState;
 use std::path::Path;
 use std::process::{Command, Stdio};
 
@@ -98,6 +101,28 @@ impl Outcome {
     pub(crate) fn median(&self, side: Side) -> Option<f64> {
         Some(self.side(side)?.value.median)
     }
+}
+
+/// Calls `measure` with a stack pointer that is somewhere else in each process.
+///
+/// Which of an operation's loads have the same low bits of their address as one of its stores on
+/// the stack decides over a nanosecond or more of six: with a stack that starts at the same place
+/// in all processes, one build of one side would have luck in all of them, another none.
+pub(crate) fn at_some_place<R>(measure: &mut dyn FnMut() -> R) -> R {
+    /// Each is a few dozen bytes.
+    const FRAMES: u64 = 128;
+    #[inline(never)]
+    fn deeper<R>(frames: u64, measure: &mut dyn FnMut() -> R) -> R {
+        let frame = black_box([frames]);
+        let result = match frames {
+            0 => measure(),
+            _ => deeper(frames - 1, measure),
+        };
+        black_box(frame);
+        result
+    }
+    // Hashers have keys at random.
+    deeper(RandomState::new().hash_one(0) % FRAMES, measure)
 }
 
 /// Runs the rows, in their order; says on standard error which one it is at.
