@@ -89,18 +89,13 @@ fn this_cpu() -> NonNull<ActivationHead> {
 }
 
 impl ActivationHead {
-    /// Puts an activation on top of the chain, if the CPU is prepared for what its store needs;
-    /// tells whether it was. The chain is whole at any moment, for handlers that look at it.
+    /// Puts an activation, which is linked to what is there, on top of the chain. That is whole at
+    /// any moment, for handlers that look at it.
     #[inline]
-    fn push(&self, activation: &Activation, needs: Option<Preparation>) -> bool {
-        if needs.is_some() && self.prepared.get() != needs {
-            return false;
-        }
-        activation.link(self.innermost.get(), self);
+    fn push(&self, activation: &Activation) {
         // A handler on this CPU that finds the activation finds its link, too.
         compiler_fence(Ordering::Release);
         self.innermost.set(activation);
-        true
     }
 }
 
@@ -153,9 +148,12 @@ pub struct Activation {
 }
 
 impl Activation {
-    /// An activation for an entry into a guest of `store`, not linked yet.
+    /// An activation for an entry into a guest of `store` on this CPU, not in its chain yet.
     #[inline]
     pub(crate) fn new<S: Store>(store: &S) -> Self {
+        let head = this_cpu();
+        // SAFETY: it lives as long as the CPU, or thread, that this runs on.
+        let innermost = unsafe { head.as_ref() }.innermost();
         let store_context = store.vm_store_context();
         let store: *const (dyn AnyStore + '_) = store;
         // SAFETY: only the lifetime in the type changes. The pointer is used
@@ -164,8 +162,8 @@ impl Activation {
             mem::transmute::<*const (dyn AnyStore + '_), *const (dyn AnyStore + 'static)>(store)
         };
         Self {
-            previous: Cell::new(ptr::null()),
-            head: Cell::new(ptr::null()),
+            previous: Cell::new(innermost),
+            head: Cell::new(head.as_ptr()),
             store_context,
             store,
             jmp_buf: Cell::new(ptr::null()),
@@ -184,11 +182,13 @@ impl Activation {
     /// # Safety
     ///
     /// * `S` is the type of the store that the activation was made for.
-    /// * Nobody has entered this activation before.
+    /// * It was made on this CPU, whose chain is as it was then, and nobody has entered it
+    ///   before.
     /// * What is entered inside is left before the result is dropped.
     #[inline]
     pub(crate) unsafe fn enter<S: Store>(&self, store: &S) -> (Entered<'_, S>, bool) {
-        // The embedder's code, which may panic: before anything is changed.
+        // The embedder's code, which may panic: before anything is changed. (It leaves the chain
+        // as it is, like any code that returns.)
         let needs = store.preparation();
         // SAFETY: the layout is the store's, by the duties of `Store`.
         let words = unsafe { StoreWords::read(self.store_context, const { &S::LAYOUT }) };
@@ -198,11 +198,17 @@ impl Activation {
             // SAFETY: as above.
             unsafe { self.set_aside::<S>() };
         }
-        // SAFETY: it lives as long as the CPU, or thread, that this runs on.
-        let head = unsafe { this_cpu().as_ref() };
-        // SAFETY: the type is the store's, by this function's duty, and its words have been
-        // set aside, unless they were zero.
-        let ready = head.push(self, needs) || unsafe { self.prepare_and_push(store) };
+        // SAFETY: it lives as long as the CPU, or thread, that the activation was made on, and
+        // this still is.
+        let head = unsafe { &*self.head.get() };
+        let ready = if needs.is_none() || head.prepared.get() == needs {
+            head.push(self);
+            true
+        } else {
+            // SAFETY: the type is the store's, by this function's duty, and its words have
+            // been set aside, unless they were zero.
+            unsafe { self.prepare_and_push(store) }
+        };
         let entered = Entered {
             activation: self,
             _store: PhantomData,
@@ -233,7 +239,8 @@ impl Activation {
         }
         // SAFETY: the caller's duty.
         unsafe { self.set_aside::<S>() };
-        head.push(self, None);
+        self.link(head.innermost.get(), head);
+        head.push(self);
         match prepared {
             Ok(()) => true,
             Err(error) => {
