@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 
 use trapline_code_registry::TrapKind;
 use trapline_embed::{
-    Caller, Engine, Error, Func, Linker, Module, Store, StoreContext, UsageError, Val,
+    Caller, Engine, Error, Func, Linker, Module, Store, StoreContext, TypedFunc, UsageError, Val,
 };
 
 use crate::support::{Setup, call_to_fail, fail, in_every_setup, names};
@@ -300,26 +300,35 @@ impl std::fmt::Display for Bottom {
 
 impl std::error::Error for Bottom {}
 
+/// The guest of [`LADDER`], and its function. What `hold` makes for a level lives in the host
+/// function for as long as the guest within.
+fn ladder<H>(
+    setup: Setup,
+    hold: impl Fn(i32) -> H + Send + Sync + 'static,
+) -> (Store<()>, TypedFunc<(i32, i32), ()>) {
+    let (mut store, instance) = setup.instance(LADDER, (), |linker| {
+        linker.func_wrap(
+            "host",
+            "down",
+            move |mut caller: Caller<'_, ()>, levels: i32, how: i32| -> Result<(), Error> {
+                let _held = hold(levels);
+                let level = caller.get_export("level").unwrap().into_func().unwrap();
+                let level = level.typed::<_, (i32, i32), ()>(&caller)?;
+                level.call(&mut caller, (levels, how))
+            },
+        );
+        linker.func_wrap("host", "fail", || -> anyhow::Result<()> {
+            Err(Bottom.into())
+        });
+    });
+    let level = instance.get_typed_func(&mut store, "level").unwrap();
+    (store, level)
+}
+
 #[test]
 fn an_error_of_a_nested_guest_returned_as_it_is_comes_out_as_it_was() {
     in_every_setup(|setup| {
-        let (mut store, instance) = setup.instance(LADDER, (), |linker| {
-            linker.func_wrap(
-                "host",
-                "down",
-                |mut caller: Caller<'_, ()>, levels: i32, how: i32| -> Result<(), Error> {
-                    let level = caller.get_export("level").unwrap().into_func().unwrap();
-                    let level = level.typed::<_, (i32, i32), ()>(&caller)?;
-                    level.call(&mut caller, (levels, how))
-                },
-            );
-            linker.func_wrap("host", "fail", || -> anyhow::Result<()> {
-                Err(Bottom.into())
-            });
-        });
-        let level = instance
-            .get_typed_func::<(i32, i32), (), _>(&mut store, "level")
-            .unwrap();
+        let (mut store, level) = ladder(setup, |_| ());
         for limit in [0, 3, usize::MAX] {
             store.set_backtrace_limit(limit);
             for levels in [0, 1, 7] {
@@ -373,24 +382,7 @@ fn an_error_that_a_panic_goes_past_leaves_nothing_for_the_next_one() {
     }
     in_every_setup(|setup| {
         let armed: &'static AtomicBool = Box::leak(Box::new(AtomicBool::new(false)));
-        let (mut store, instance) = setup.instance(LADDER, (), |linker| {
-            linker.func_wrap(
-                "host",
-                "down",
-                move |mut caller: Caller<'_, ()>, levels: i32, how: i32| -> Result<(), Error> {
-                    let _bomb = (levels == 2).then_some(Bomb(armed));
-                    let level = caller.get_export("level").unwrap().into_func().unwrap();
-                    let level = level.typed::<_, (i32, i32), ()>(&caller)?;
-                    level.call(&mut caller, (levels, how))
-                },
-            );
-            linker.func_wrap("host", "fail", || -> anyhow::Result<()> {
-                Err(Bottom.into())
-            });
-        });
-        let level = instance
-            .get_typed_func::<(i32, i32), (), _>(&mut store, "level")
-            .unwrap();
+        let (mut store, level) = ladder(setup, move |levels| (levels == 2).then_some(Bomb(armed)));
         for _ in 0..3 {
             armed.store(true, Ordering::Relaxed);
             let payload = catch_unwind(AssertUnwindSafe(|| level.call(&mut store, (5, 0))))

@@ -48,6 +48,9 @@ cfg_if::cfg_if! {
     }
 }
 
+#[cfg(not(target_arch = "x86_64"))]
+mod through_libc;
+
 /// What is installed as the handler: [`handle`](super::handle), which it tells where the
 /// stack pointer was.
 pub(crate) use isa::entry;

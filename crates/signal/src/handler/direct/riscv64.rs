@@ -2,7 +2,7 @@
 
 use core::arch::naked_asm;
 
-use libc::{c_int, c_void, mcontext_t, sigaction, siginfo_t};
+use libc::{c_int, c_void, mcontext_t, siginfo_t};
 
 pub(super) const JUMPS_BY_DEFAULT: bool = false;
 
@@ -34,30 +34,9 @@ pub(super) fn is_kernels_frame(sp: usize, info: usize, context: usize) -> bool {
     info == sp && context == sp.wrapping_add(128)
 }
 
-/// Whether it was for our action that the kernel entered a handler with this stack pointer: not
-/// known here, where the return address is in a register.
-///
-/// # Safety
-///
-/// * `sp` is where the kernel entered a handler.
-pub(super) unsafe fn is_ours(_sp: usize) -> bool {
-    false
-}
-
-/// Installs an action with our handler, and puts down what was there: `sigaction(2)`, with
-/// its result.
-///
-/// # Safety
-///
-/// * As for the system call; in normal context.
-pub(crate) unsafe fn install(
-    signal: c_int,
-    action: *const sigaction,
-    replaced: *mut sigaction,
-) -> c_int {
-    // SAFETY: this function's duty.
-    unsafe { sigaction(signal, action, replaced) }
-}
+// The address that a handler returns to is in a register, which is used for others by the time
+// that somebody could look.
+pub(crate) use super::through_libc::{install, is_ours};
 
 /// Whether this machine has nothing that a jump could not put back: no shadow stack
 /// (Zicfiss), which threads have or don't from their start.
