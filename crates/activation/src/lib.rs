@@ -121,7 +121,8 @@ pub use catch::{
 };
 pub use handler::{Outcome, handle_wasm_exception, handle_wasm_exception_with_fp};
 pub use raise::{
-    raise_preexisting_trap, raise_trap, record_caught_trap, record_trap, record_unwind,
+    raise_preexisting_trap, raise_trap, record_caught_reason, record_caught_trap, record_trap,
+    record_unwind,
 };
 pub use store::{FaultVerdict, GuestFault, Preparation, Store};
 pub use suspend::{ActivationMark, SuspendedActivations, suspend_activations};

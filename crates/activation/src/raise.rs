@@ -143,16 +143,31 @@ fn record_passed_on(activation: &Activation, error: anyhow::Error) {
 /// # Panics
 ///
 /// As [`record_unwind`].
-#[inline]
+#[cold]
+#[inline(never)]
 pub fn record_caught_trap(trap: Trap) {
     // SAFETY: the innermost activation lives further out than this call.
-    let Some(activation) = (unsafe { head().as_ref() }) else {
-        outside(&trap.reason);
-    };
-    let mut recorded = activation.unwind().put(trap.reason, trap.wasm_fault);
-    recorded.backtrace = trap.backtrace;
-    recorded.coredump = trap.coredump;
-    recorded.leave();
+    match unsafe { head_here().as_ref() } {
+        Some(activation) => activation.unwind().put_whole(trap),
+        None => outside(&trap.reason),
+    }
+}
+
+/// The same for embedders that keep all but the reason themselves: a trap of this reason and
+/// nothing else.
+///
+/// # Panics
+///
+/// As [`record_unwind`].
+//
+// Of a reason in registers, or in memory, no more is moved than has to be.
+#[inline]
+pub fn record_caught_reason(reason: TrapReason) {
+    // SAFETY: the innermost activation lives further out than this call.
+    match unsafe { head().as_ref() } {
+        Some(activation) => activation.unwind().put(reason, None).leave(),
+        None => outside(&reason),
+    }
 }
 
 /// Without the reason's `Debug` (and anyhow's), code that an image would have for nothing else.

@@ -19,7 +19,7 @@ use trapline_activation::{
     Activation, CoreDump, Preparation, Trap, TrapReason, UnwindReason, WasmFault,
     capture_backtrace, catch_traps, catch_traps_into, catch_traps_with_landing_pad,
     catch_traps_with_landing_pad_into, for_each_activation, raise_preexisting_trap, raise_trap,
-    record_caught_trap, record_trap, record_unwind,
+    record_caught_reason, record_caught_trap, record_trap, record_unwind,
 };
 use trapline_arch::VirtualAddress;
 use trapline_code_registry::TrapKind;
@@ -463,6 +463,30 @@ fn a_caught_trap_is_passed_on_as_it_is() {
     }
     let message = panic_message(|| record_caught_trap(Trap::new(TrapKind::OutOfFuel.into())));
     assert!(message.contains("outside of any catch_traps"), "{message}");
+    let message = panic_message(|| record_caught_reason(TrapKind::OutOfFuel.into()));
+    assert!(message.contains("outside of any catch_traps"), "{message}");
+}
+
+#[test]
+fn of_a_caught_trap_the_reason_alone_can_be_passed_on() {
+    register_guest();
+    for way_in in WAYS_IN {
+        let store = FakeStore::new();
+        let fault = Fault::without_address();
+        let inner = Program::new().frames(2).trap(&fault);
+        let host = || -> HostResult {
+            let trap = way_in(&store, &inner).unwrap_err();
+            assert!(trap.backtrace.is_some());
+            store.captures.set(0);
+            record_caught_reason(trap.reason);
+            // SAFETY: nothing between here and the guest has a destructor left.
+            unsafe { raise_preexisting_trap() }
+        };
+        let trap = way_in(&store, &Program::new().frames(3).host(&host)).unwrap_err();
+        assert_eq!(trap.kind(), Some(TrapKind::MemoryOutOfBounds));
+        assert!(trap.backtrace.is_none() && trap.wasm_fault.is_none());
+        assert_eq!(store.captures.get(), 0, "captured again");
+    }
 }
 
 #[test]

@@ -17,7 +17,7 @@ use core::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use trapline_activation::{
     FaultVerdict, GuestFault, Preparation, Store, Trap, TrapReason, UnwindReason, VMContext,
     VMStoreContextLayout, WasmFault, catch_traps_into, catch_traps_with_landing_pad_into,
-    raise_preexisting_trap, record_caught_trap, record_unwind,
+    raise_preexisting_trap, record_caught_reason, record_unwind,
 };
 use trapline_arch::VirtualAddress;
 use trapline_wasmtime::vm::{
@@ -301,9 +301,13 @@ impl StoreCore {
     #[cold]
     #[inline(never)]
     fn record_caught(&self, reason: TrapReason, rest: Option<Box<Caught>>) {
-        record_caught_trap(Trap::new(reason));
+        record_caught_reason(reason);
         let earlier = self.caught.replace(rest);
         debug_assert!(earlier.is_none(), "taken with the error, or forgotten");
+        // Asked here, where there is none, and not in a call.
+        if earlier.is_some() {
+            drop(earlier);
+        }
         self.carried.set(Carried::Caught);
     }
 
