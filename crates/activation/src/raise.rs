@@ -44,7 +44,7 @@ pub fn record_unwind(reason: UnwindReason) {
 #[inline(never)]
 fn record_panic(payload: Box<dyn Any + Send>) {
     // SAFETY: the innermost activation lives further out than this call.
-    match unsafe { head().as_ref() } {
+    match unsafe { head_here().as_ref() } {
         Some(activation) => activation.unwind().put_panic(payload),
         None => panic::resume(payload),
     }

@@ -318,6 +318,8 @@ impl StoreCore {
     /// * `func_ref` is of this store.
     /// * `slots` has room for the larger number of the function's parameters and
     ///   results, which is `len`; it holds arguments of the parameters' types.
+    //
+    // In line, and what it calls, for the reason that the typed call is.
     #[inline(always)]
     pub(crate) unsafe fn call(
         &self,
