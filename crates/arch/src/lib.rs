@@ -84,12 +84,14 @@
 #![no_std]
 
 mod address;
+mod context;
 mod isa;
 mod jump;
 
 pub use address::VirtualAddress;
+pub use context::{JmpBuf, JmpBufStruct, LandingPoint, Resume};
 pub use isa::{FP_ALIGN, NEXT_OLDER_FP_FROM_FP_OFFSET, NEXT_OLDER_SP_FROM_FP_OFFSET, is_canonical};
-pub use jump::{JmpBuf, JmpBufStruct, LandingPoint, Resume, call_with_setjmp, detour, longjmp};
+pub use jump::{call_with_setjmp, detour, longjmp};
 
 /// The return address in the frame record at `fp`: the address in the caller
 /// at which the function that owns the frame returns.

@@ -36,6 +36,3 @@ cfg_if::cfg_if! {
         compile_error!("trapline-arch has no file for this instruction set in src/isa");
     }
 }
-
-#[cfg(test)]
-mod tests;

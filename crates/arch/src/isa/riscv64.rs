@@ -29,8 +29,8 @@
 
 use core::arch::naked_asm;
 
-use crate::VirtualAddress;
-use crate::jump::{JmpBufStruct, Resume, SetjmpBody};
+use crate::address::VirtualAddress;
+use crate::context::{JmpBufStruct, Resume, SetjmpBody};
 
 /// Alignment of a frame pointer in bytes.
 ///

@@ -1,9 +1,9 @@
-//! The registers that a callee keeps, for `isa::tests`.
+//! The registers that a callee keeps, for `jump::tests`.
 
 use core::arch::naked_asm;
 use core::mem::offset_of;
 
-use crate::jump::{JmpBuf, SetjmpBody};
+use crate::context::{JmpBuf, SetjmpBody};
 
 /// What a call puts on the stack.
 pub(crate) const RETURN_ADDRESS_BYTES: usize = 0;

@@ -1,4 +1,4 @@
-//! The registers that a callee keeps, for `isa::tests`.
+//! The registers that a callee keeps, for `jump::tests`.
 
 extern crate std;
 
@@ -7,7 +7,7 @@ use core::mem::offset_of;
 use core::ptr;
 
 use super::call_with_setjmp_raw;
-use crate::jump::{JmpBuf, SetjmpBody};
+use crate::context::{JmpBuf, SetjmpBody};
 
 /// What a call puts on the stack (psABI 3.2.2).
 pub(crate) const RETURN_ADDRESS_BYTES: usize = 8;
@@ -191,9 +191,9 @@ unsafe extern "C-unwind" fn go_back_with_direction_flag(buf: JmpBuf, data: *mut 
         "mov eax, 78",
         "std",
         "jmp rcx",
-        pc = const offset_of!(crate::JmpBufStruct, landing.pc),
-        sp = const offset_of!(crate::JmpBufStruct, landing.sp),
-        fp = const offset_of!(crate::JmpBufStruct, landing.fp),
+        pc = const offset_of!(crate::context::JmpBufStruct, landing.pc),
+        sp = const offset_of!(crate::context::JmpBufStruct, landing.sp),
+        fp = const offset_of!(crate::context::JmpBufStruct, landing.fp),
     )
 }
 

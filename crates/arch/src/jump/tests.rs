@@ -6,12 +6,12 @@ extern crate std;
 use std::boxed::Box;
 use std::panic::{catch_unwind, resume_unwind};
 
-use super::registers::{
+use super::longjmp;
+use crate::context::{JmpBuf, SetjmpBody};
+use crate::isa::registers::{
     PATTERNS, RETURN_ADDRESS_BYTES, ruin_and_call, store_stack_pointer, with_registers,
 };
-use super::{FP_ALIGN, call_with_setjmp_raw};
-use crate::jump::{JmpBuf, SetjmpBody};
-use crate::longjmp;
+use crate::isa::{FP_ALIGN, call_with_setjmp_raw};
 
 /// What [`ruin_and_call`] calls.
 type Then = extern "C-unwind" fn(JmpBuf) -> !;
