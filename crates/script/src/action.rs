@@ -10,8 +10,9 @@ use alloc::borrow::Cow;
 use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
+use trapline_embed::{ExternRef, Val};
 
-use crate::bundle::BundleError;
+use crate::error::BundleError;
 use crate::expect::Expect;
 use crate::tally::Kind;
 
@@ -153,6 +154,23 @@ pub enum Value {
     NullExtern,
     /// A host reference.
     Extern(u32),
+}
+
+impl Value {
+    /// The value; `None` for a host reference whose number is too large.
+    #[must_use]
+    pub fn to_val(self) -> Option<Val> {
+        Some(match self {
+            Self::I32(x) => Val::I32(x),
+            Self::I64(x) => Val::I64(x),
+            Self::F32(bits) => Val::F32(bits),
+            Self::F64(bits) => Val::F64(bits),
+            Self::V128(bits) => Val::V128(bits),
+            Self::NullFunc => Val::FuncRef(None),
+            Self::NullExtern => Val::ExternRef(None),
+            Self::Extern(number) => Val::ExternRef(Some(ExternRef::new(number)?)),
+        })
+    }
 }
 
 /// Encodes actions.

@@ -4,9 +4,8 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use serde::{Deserialize, Serialize};
-use trapline_embed::{ExternRef, Val};
+use trapline_embed::Val;
 
-use crate::action::Value;
 use crate::values::Shown;
 
 /// A result that a script expects.
@@ -111,23 +110,6 @@ pub fn results_match(expected: &[Expect], actual: &[Val]) -> bool {
             .iter()
             .zip(actual)
             .all(|(expected, actual)| expected.matches(actual))
-}
-
-impl Value {
-    /// The value; `None` for a host reference whose number is too large.
-    #[must_use]
-    pub fn to_val(self) -> Option<Val> {
-        Some(match self {
-            Self::I32(x) => Val::I32(x),
-            Self::I64(x) => Val::I64(x),
-            Self::F32(bits) => Val::F32(bits),
-            Self::F64(bits) => Val::F64(bits),
-            Self::V128(bits) => Val::V128(bits),
-            Self::NullFunc => Val::FuncRef(None),
-            Self::NullExtern => Val::ExternRef(None),
-            Self::Extern(number) => Val::ExternRef(Some(ExternRef::new(number)?)),
-        })
-    }
 }
 
 /// Results in a failure's message.

@@ -72,6 +72,7 @@ extern crate std;
 mod action;
 mod bundle;
 mod console;
+mod error;
 mod expect;
 mod expected;
 mod guest;
@@ -86,10 +87,9 @@ mod threads;
 pub mod values;
 
 pub use action::{Action, Call, Run, Step, Value, decode, encode};
-pub use bundle::{
-    Blob, Bundle, BundleError, BundleErrorKind, BundleWriter, Guest, NewGuest, NewScript, Script,
-};
+pub use bundle::{Blob, Bundle, BundleWriter, Guest, NewGuest, NewScript, Script};
 pub use console::{Captured, Console};
+pub use error::{BundleError, BundleErrorKind};
 pub use expect::{Expect, Pattern, results_match};
 pub use expected::{Expected, ExpectedError, Traps};
 pub use guest::{GuestOptions, run_guest};

@@ -1,7 +1,6 @@
 //! Bundles: compiled guests and scripts with all that is expected of them, in
 //! one file.
 
-mod error;
 mod format;
 mod write;
 
@@ -20,13 +19,13 @@ use self::format::{
     isa_of_code, traps_of_code,
 };
 use crate::action::{Step, decode};
+use crate::error::{BundleError, BundleErrorKind};
 use crate::expected::Traps;
 use crate::guest::GuestOptions;
 use crate::report::chain;
 use crate::runner::Modules;
 use crate::tally::Tally;
 
-pub use error::{BundleError, BundleErrorKind};
 pub use write::{Blob, BundleWriter, NewGuest, NewScript};
 
 /// A file of compiled guests and scripts. Cheap to clone.
