@@ -104,6 +104,7 @@ pub(crate) const PROBE_FEATURES: &str = "trapline-cpu-local/custom-base";
 
 /// Everything up to the facade.
 const CORE: &[&str] = &[
+    "trapline-lock",
     "trapline-arch",
     "trapline-cpu-local",
     "trapline-code-registry",
@@ -117,6 +118,7 @@ const CORE: &[&str] = &[
 /// that measure use the made-up code.)
 const BELOW_PROGRAMS: &[&str] = &[
     "trapline-test-support",
+    "trapline-lock",
     "trapline-arch",
     "trapline-cpu-local",
     "trapline-code-registry",
@@ -139,6 +141,12 @@ pub(crate) const CRATES: &[CratePolicy] = &[
         ..DEFAULT
     },
     CratePolicy {
+        name: "trapline-lock",
+        layer: Layer::Machine,
+        tested_everywhere: true,
+        ..DEFAULT
+    },
+    CratePolicy {
         name: "trapline-arch",
         layer: Layer::Machine,
         tested_everywhere: true,
@@ -157,7 +165,7 @@ pub(crate) const CRATES: &[CratePolicy] = &[
     CratePolicy {
         name: "trapline-code-registry",
         layer: Layer::Mechanisms,
-        may_use: &["trapline-arch"],
+        may_use: &["trapline-arch", "trapline-lock"],
         handler_modules: &["src/published.rs"],
         handler_parts: &["src/announce.rs", "src/lookup.rs", "src/node.rs"],
         tested_everywhere: true,
@@ -201,6 +209,7 @@ pub(crate) const CRATES: &[CratePolicy] = &[
         name: "trapline-signal",
         layer: Layer::Platform,
         may_use: &[
+            "trapline-lock",
             "trapline-arch",
             "trapline-cpu-local",
             "trapline-code-registry",
@@ -252,6 +261,7 @@ pub(crate) const CRATES: &[CratePolicy] = &[
             "trapline-code-registry",
             "trapline-cpu-local",
             "trapline-host-result",
+            "trapline-lock",
             "trapline-signal",
             "trapline-wasmtime",
         ],

@@ -28,6 +28,15 @@ use std::process::Command;
 pub mod code;
 #[cfg(target_os = "linux")]
 pub mod fault;
+#[cfg(unix)]
+mod fork;
+#[cfg(target_os = "linux")]
+mod threads;
+
+#[cfg(unix)]
+pub use fork::in_forked_child;
+#[cfg(target_os = "linux")]
+pub use threads::{sleeps, thread_id};
 
 /// Why a test that uses up the stack of a thread is skipped under emulation.
 ///
