@@ -2,7 +2,7 @@
 //!
 //! **Reached from signal and exception handlers: no allocation, no free, no
 //! lock, no formatting, no thread-local, no panic in this module**, but for
-//! [`Readers::survey`], which only writers call.
+//! [`Readers::survey`], which only writers call, and what forgets readers.
 //!
 //! # Slots
 //!
@@ -315,6 +315,20 @@ impl Readers {
         }
         free_up_to
     }
+
+    /// Takes back the announcements of all readers that search. Those that hold an object stay, and anonymous
+    /// ones, of which nobody knows what they do.
+    ///
+    /// # Safety
+    ///
+    /// No thread that exists may be in a search.
+    #[cfg(all(feature = "std", unix, not(loom)))]
+    pub(crate) unsafe fn forget_searches(&self) {
+        let slots = self.stripes.iter().flat_map(|stripe| &stripe.slots);
+        for slot in slots.filter(|slot| word::searched_version(slot.load(Relaxed)).is_some()) {
+            slot.store(word::FREE, Release);
+        }
+    }
 }
 
 /// Announces in this slot if it is free: step 2 above.
@@ -433,5 +447,22 @@ mod tests {
         drop(announcements);
         assert_eq!(readers.survey(&used, &mut held), usize::MAX);
         assert!(held.is_empty());
+    }
+
+    #[cfg(all(feature = "std", unix))]
+    #[test]
+    fn searches_that_never_end_can_be_forgotten_and_guards_stay() {
+        let readers: &'static Readers = alloc::boxed::Box::leak(Readers::new().into());
+        let used = UsedStripes::new();
+        let guard = readers.announce(&used, 3);
+        guard.hold(0x40);
+        // Of a thread that is gone.
+        core::mem::forget(readers.announce(&used, 5));
+        let mut held = Vec::new();
+        assert_eq!(readers.survey(&used, &mut held), 5);
+        // SAFETY: this thread is in no search, and there is no other one.
+        unsafe { readers.forget_searches() };
+        assert_eq!(readers.survey(&used, &mut held), usize::MAX);
+        assert_eq!(held, [0x40]);
     }
 }

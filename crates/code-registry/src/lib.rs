@@ -88,7 +88,7 @@
 //! | --- | --- | --- |
 //! | [`lookup_code`], what a [`CodeRef`] leads to, its drop | yes | anybody; wait-free; no allocation, no free, no lock, no thread-local, no panic |
 //! | [`CodeRef::to_arc`] | no | anybody; dropping the [`Arc`](alloc::sync::Arc) may free |
-//! | [`register_code`], drop of a [`Registration`], [`CodeRegistry::reclaim`] | **no** | writers; one at a time, others spin for about a microsecond |
+//! | [`register_code`], drop of a [`Registration`], [`CodeRegistry::reclaim`] | **no** | writers; one at a time, others sleep until it is their turn (without `std` they spin, for about a microsecond) |
 //!
 //! A handler may interrupt a writer on its own thread or CPU and look up all
 //! the same: it sees the registry as it was before, or after. But it must not
@@ -117,25 +117,36 @@
 //! The registry itself keeps the memory of at most some hundred nodes for its
 //! next writes, about 50 KiB.
 //!
+//! # After `fork`
+//!
+//! A forked child has the code that its parent had: lookups find it, on the child's own copy of everything.
+//! With feature `std` the child may register and remove, too, whatever the parent's other threads were doing
+//! at that moment: `fork` waits for writers (see [`trapline_lock`]), and lookups that were under way are
+//! forgotten. What lives on in the child because its threads are not there to end it: what they have registered,
+//! and each code object that one of them had a [`CodeRef`] of. (If there were more guards at that moment than
+//! slots, 448, then nothing that the child removes is let go of.)
+//!
+//! Without `std`, and in children of calls that bypass the C library's `fork`, lookups are right all
+//! the same, but writers may wait for ever.
+//!
 //! # Features
 //!
-//! None is on by default.
+//! None is on by default; the feature `std` of `trapline-activation`, and of all that is above it, turns `std` on.
 //!
-//! - `std`: writers that wait for one another give up their time slice.
+//! - `std`: writers that wait for one another sleep, and forked children may write.
 //! - `tracing`: events at registration, refusal and removal, outside of the
 //!   lock.
 #![no_std]
 
 extern crate alloc;
-#[cfg(feature = "std")]
-extern crate std;
 
 mod announce;
 mod code_object;
 mod edit;
 mod error;
+#[cfg(all(feature = "std", unix, not(loom)))]
+mod fork;
 mod heap;
-mod lock;
 mod lookup;
 mod node;
 mod published;

@@ -6,9 +6,11 @@ use core::ops::Range;
 use core::ptr::NonNull;
 
 use trapline_arch::VirtualAddress;
+use trapline_lock::{Mutex, MutexGuard};
 
 use crate::announce::Readers;
-use crate::lock::SpinLock;
+#[cfg(all(feature = "std", unix, not(loom)))]
+use crate::fork;
 use crate::node::Entry;
 use crate::published::Published;
 use crate::reclaim::{Free, Retired};
@@ -40,7 +42,9 @@ pub fn register_code(code: Arc<dyn CodeObject>) -> Result<Registration, Register
 pub struct CodeRegistry {
     pub(crate) published: Published,
     pub(crate) readers: Readers,
-    retired: SpinLock<Retired>,
+    retired: Mutex<Retired>,
+    #[cfg(all(feature = "std", unix, not(loom)))]
+    pub(crate) listed: fork::Listed,
 }
 
 impl CodeRegistry {
@@ -51,7 +55,9 @@ impl CodeRegistry {
             Self {
                 published: Published::new(),
                 readers: Readers::new(),
-                retired: SpinLock::new(Retired::new()),
+                retired: Mutex::new(Retired::new()),
+                #[cfg(all(feature = "std", unix, not(loom)))]
+                listed: fork::Listed::new(),
             }
         }
     }
@@ -83,6 +89,16 @@ impl CodeRegistry {
         })
     }
 
+    /// Waits until nobody else writes.
+    fn write(&'static self) -> MutexGuard<'static, Retired> {
+        #[cfg(all(feature = "std", unix, not(loom)))]
+        fork::watch();
+        let retired = self.retired.lock();
+        #[cfg(all(feature = "std", unix, not(loom)))]
+        fork::list(self);
+        retired
+    }
+
     fn try_insert(
         &'static self,
         text: &Range<VirtualAddress>,
@@ -101,7 +117,7 @@ impl CodeRegistry {
             // SAFETY: an Arc's pointer is never null.
             code: unsafe { NonNull::new_unchecked(Arc::as_ptr(&code).cast_mut()) },
         };
-        let mut retired = self.retired.lock();
+        let mut retired = self.write();
         let root = self.published.root();
         let version = self.published.next_version();
         // SAFETY: only writers free nodes, and this is the only one now.
@@ -123,7 +139,7 @@ impl CodeRegistry {
 
     /// Takes out the range that starts at `start`, and frees what can be freed.
     fn remove(&'static self, start: VirtualAddress) {
-        let mut retired = self.retired.lock();
+        let mut retired = self.write();
         let version = self.published.next_version();
         let root = self.published.root();
         // SAFETY: only writers free nodes, and this is the only one now.
@@ -152,7 +168,7 @@ impl CodeRegistry {
     /// alive when they were removed. Returns how many removed code objects are
     /// still kept by a guard.
     pub fn reclaim(&'static self) -> usize {
-        let mut retired = self.retired.lock();
+        let mut retired = self.write();
         // SAFETY: as for `reclaim_if_due`.
         let free = unsafe { retired.reclaim(&self.readers, &self.published.used_stripes) };
         let waiting = retired.objects();

@@ -2,9 +2,9 @@
 //! place (`--cfg loom`).
 
 #[cfg(not(loom))]
-pub(crate) use core::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+pub(crate) use core::sync::atomic::{AtomicPtr, AtomicUsize};
 #[cfg(loom)]
-pub(crate) use loom::sync::atomic::{AtomicBool, AtomicPtr, AtomicUsize, Ordering};
+pub(crate) use loom::sync::atomic::{AtomicPtr, AtomicUsize};
 
 /// Defines a function that is `const`, except in a model check, whose atomics
 /// can't be made at compile time.
@@ -28,29 +28,7 @@ pub(crate) use const_unless_loom;
 #[inline]
 pub(crate) fn seq_cst_accesses_are_ordered() {
     #[cfg(loom)]
-    loom::sync::atomic::fence(Ordering::SeqCst);
-}
-
-/// One turn of a loop that waits for another thread; `turn` counts from 0.
-#[cfg(not(loom))]
-#[inline]
-pub(crate) fn wait_turn(turn: u32) {
-    /// Whoever holds the lock holds it for about a microsecond, unless the
-    /// operating system took its CPU away.
-    #[cfg(feature = "std")]
-    const TURNS_BEFORE_YIELD: u32 = 128;
-    #[cfg(feature = "std")]
-    if turn >= TURNS_BEFORE_YIELD {
-        return std::thread::yield_now();
-    }
-    let _ = turn;
-    core::hint::spin_loop();
-}
-
-/// One turn of a loop that waits for another thread: lets it run.
-#[cfg(loom)]
-pub(crate) fn wait_turn(_turn: u32) {
-    loom::thread::yield_now();
+    loom::sync::atomic::fence(loom::sync::atomic::Ordering::SeqCst);
 }
 
 /// Lets the model checker see each read of a node and the moment it is freed:

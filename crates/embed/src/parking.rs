@@ -5,8 +5,9 @@ use alloc::sync::Arc;
 use core::sync::atomic::{AtomicU32, Ordering};
 use core::time::Duration;
 
+use trapline_lock::Mutex;
+
 use crate::platform::Platform;
-use crate::sync::Mutex;
 
 /// How a wait ended; the numbers are those of `memory.atomic.wait32` and `wait64`.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

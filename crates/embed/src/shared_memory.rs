@@ -9,6 +9,7 @@ use core::time::Duration;
 
 use trapline_arch::VirtualAddress;
 use trapline_code_registry::TrapKind;
+use trapline_lock::Mutex;
 use trapline_wasmtime::vm::VMMemoryDefinition;
 
 use crate::engine::Engine;
@@ -16,7 +17,6 @@ use crate::error::UsageError;
 use crate::linear_memory::{LinearMemory, MemoryError, MemorySettings};
 use crate::parking::{ParkingLot, WaitOutcome};
 use crate::platform::Platform;
-use crate::sync::Mutex;
 use crate::types::MemoryType;
 
 /// A shared memory. It belongs to no store; clones are the same memory.

@@ -1,84 +1,10 @@
-//! A lock and lazily made values, with `std` and without.
+//! Lazily made values, with `std` and without. Nobody waits for anybody here.
 
 use alloc::boxed::Box;
 use core::cell::UnsafeCell;
 use core::mem::MaybeUninit;
 use core::ptr;
 use core::sync::atomic::{AtomicPtr, AtomicU8, Ordering};
-
-cfg_if::cfg_if! {
-    if #[cfg(feature = "std")] {
-        /// A lock for things that are not reached from exception handlers.
-        #[derive(Default, Debug)]
-        pub(crate) struct Mutex<T>(std::sync::Mutex<T>);
-
-        impl<T> Mutex<T> {
-            pub(crate) const fn new(value: T) -> Self {
-                Self(std::sync::Mutex::new(value))
-            }
-
-            /// Takes the lock. A panic of an earlier owner is of no concern:
-            /// nobody here leaves what it guards half changed.
-            pub(crate) fn lock(&self) -> std::sync::MutexGuard<'_, T> {
-                self.0.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
-            }
-        }
-    } else {
-        use core::ops::{Deref, DerefMut};
-        use core::sync::atomic::AtomicBool;
-
-        /// A lock for things that are not reached from exception handlers,
-        /// held for a short time only: waiters spin.
-        #[derive(Default, Debug)]
-        pub(crate) struct Mutex<T> {
-            locked: AtomicBool,
-            value: UnsafeCell<T>,
-        }
-
-        // SAFETY: the value is reached only through a guard, and there is only
-        // one guard at a time.
-        unsafe impl<T: Send> Sync for Mutex<T> {}
-
-        impl<T> Mutex<T> {
-            pub(crate) const fn new(value: T) -> Self {
-                Self { locked: AtomicBool::new(false), value: UnsafeCell::new(value) }
-            }
-
-            /// Takes the lock.
-            pub(crate) fn lock(&self) -> MutexGuard<'_, T> {
-                while self.locked.swap(true, Ordering::Acquire) {
-                    core::hint::spin_loop();
-                }
-                MutexGuard(self)
-            }
-        }
-
-        /// The right to use what a [`Mutex`] guards.
-        pub(crate) struct MutexGuard<'a, T>(&'a Mutex<T>);
-
-        impl<T> Deref for MutexGuard<'_, T> {
-            type Target = T;
-
-            fn deref(&self) -> &T {
-                // SAFETY: the lock is held as long as the guard is there.
-                unsafe { &*self.0.value.get() }
-            }
-        }
-
-        impl<T> DerefMut for MutexGuard<'_, T> {
-            fn deref_mut(&mut self) -> &mut T {
-                // SAFETY: the lock is held as long as the guard is there.
-                unsafe { &mut *self.0.value.get() }
-            }
-        }
-
-        impl<T> Drop for MutexGuard<'_, T> {
-            fn drop(&mut self) {
-                self.0.locked.store(false, Ordering::Release);
-            }
-        }
-    }
-}
 
 /// A value that the first one who asks for it makes; several may make it at
 /// the same time, and one of them wins.

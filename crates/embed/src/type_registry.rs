@@ -12,12 +12,12 @@ use alloc::sync::Arc;
 use alloc::vec::Vec;
 use core::fmt;
 
+use trapline_lock::Mutex;
 use trapline_wasmtime::wasmtime_environ as environ;
 use trapline_wasmtime::wasmtime_environ::{
     EngineOrModuleTypeIndex, ModuleInternedTypeIndex, ModuleTypes,
 };
 
-use crate::sync::Mutex;
 use crate::types::{
     FuncType, GlobalType, HeapType, IndexType, Limits, MemoryType, RefType, TableType, TypeIndex,
     ValType,

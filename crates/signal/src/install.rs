@@ -6,9 +6,9 @@ use core::mem::{self, MaybeUninit};
 use core::ptr;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use libc::{c_int, sigaction};
+use trapline_lock::{Mutex, MutexGuard};
 
 use crate::handler;
 use crate::handler::direct::MASK_BYTES;
@@ -118,10 +118,9 @@ static STATE: Mutex<State> = Mutex::new(State {
 });
 
 impl State {
+    /// Every change under the lock is complete before anything that may panic (allocation).
     fn lock() -> MutexGuard<'static, Self> {
-        // Every change under the lock is complete before anything that may
-        // panic (allocation), so a poisoned state is a valid one.
-        STATE.lock().unwrap_or_else(PoisonError::into_inner)
+        STATE.lock()
     }
 
     fn add_use(&mut self) -> Result<(), InstallError> {

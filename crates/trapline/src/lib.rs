@@ -35,7 +35,7 @@
 //!
 //! | feature | default | what |
 //! | --- | --- | --- |
-//! | `std` | yes | hosted: host panics are caught and carried through guest frames |
+//! | `std` | yes | hosted: host panics are caught and carried through guest frames; who registers code sleeps while others do, and forked children may register, too |
 //! | `signal` | no | `trapline-signal`: POSIX signals as the source of hardware traps |
 //! | `unwinding` | no | bare metal: host panics are caught and carried through guest frames (see `activation::panic`) |
 //! | `custom-base` | no | bare metal: a function of the embedder knows where a CPU's own data is; wins over the two below |

@@ -7,7 +7,6 @@ use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::AtomicU32;
 use core::time::Duration;
-use std::sync::OnceLock;
 use std::time::Instant;
 
 use alloc::format;
@@ -16,6 +15,7 @@ use alloc::string::ToString;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
 
 use super::{Platform, PlatformError};
+use crate::sync::OnceBox;
 
 /// The operating system as a [`Platform`].
 #[derive(Clone, Copy, Default, Debug)]
@@ -91,7 +91,8 @@ unsafe impl Platform for Hosted {
     }
 
     fn now(&self) -> Duration {
-        static START: OnceLock<Instant> = OnceLock::new();
+        // Waits for nobody, who may not exist in a forked child.
+        static START: OnceBox<Instant> = OnceBox::new();
         START.get_or_init(Instant::now).elapsed()
     }
 }
