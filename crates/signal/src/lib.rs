@@ -95,6 +95,10 @@
 //! * A handler that was installed without `SA_ONSTACK` runs on the alternate
 //!   stack, not on the interrupted code's. There are at least 256 KiB for it (if
 //!   the thread was prepared, and the stack is ours).
+//!   Where the thread was not prepared, the stack may be one that the Rust standard library
+//!   made for the main thread, and that is unmapped when *any* thread calls
+//!   `std::process::exit` (before rust-lang/rust#161037): a handler that still runs there
+//!   then ends the process by `SIGSEGV`. Call [`prepare_thread`] on the main thread too.
 //! * A signal that is in a handler's mask and arrives during the few instructions
 //!   for which our handler runs before it, is delivered before it.
 //! * Programs that are started with `exec` inherit which signals are ignored, but

@@ -167,6 +167,19 @@ pub fn leave_no_core_dump() {
     assert_eq!(result, 0);
 }
 
+/// Ends this process with `status`, from any thread.
+///
+/// Not by [`std::process::exit`]: that of toolchains before the change
+/// rust-lang/rust#161037 unmaps the signal stack of the *main* thread, whichever
+/// thread calls it. A handler that runs there at that moment (as one does for a
+/// signal that was sent to the process) then ends the process by `SIGSEGV`.
+#[cfg(target_os = "linux")]
+pub fn exit(status: i32) -> ! {
+    // SAFETY: runs what was registered to be run at the end, and ends the process; nobody
+    // else does at the same time.
+    unsafe { libc::exit(status) }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

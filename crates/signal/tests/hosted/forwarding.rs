@@ -117,6 +117,35 @@ fn the_value_of_a_queued_signal_arrives() {
 }
 
 #[test]
+fn a_process_may_end_while_a_handler_runs_on_another_thread() {
+    static RUNS: AtomicBool = AtomicBool::new(false);
+
+    /// Uses its stack for ever.
+    unsafe extern "C" fn stay(_: c_int, _: *mut siginfo_t, _: *mut c_void) {
+        let mut count = 0_u64;
+        loop {
+            // SAFETY: a local.
+            unsafe { (&raw mut count).write_volatile(count.wrapping_add(1)) };
+            RUNS.store(true, SeqCst);
+        }
+    }
+
+    in_child!(|| {
+        os::install(libc::SIGFPE, stay, 0, &[]);
+        let _handlers = install().unwrap();
+        // The main thread gets it, which waits for this one on a stack of the standard
+        // library's.
+        block(libc::SIGFPE);
+        // SAFETY: sends a signal to this process.
+        assert_eq!(unsafe { libc::kill(libc::getpid(), libc::SIGFPE) }, 0);
+        while !RUNS.load(SeqCst) {
+            thread::yield_now();
+        }
+    })
+    .ran_to_its_end();
+}
+
+#[test]
 fn a_plain_handler_is_called_with_the_signal() {
     in_child!(|| {
         for signal in SIGNALS {

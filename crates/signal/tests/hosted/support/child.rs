@@ -2,10 +2,10 @@
 
 use std::env;
 use std::os::unix::process::ExitStatusExt;
-use std::process::{ExitStatus, exit};
+use std::process::ExitStatus;
 
 use trapline_test_support::{
-    emulator, leave_no_core_dump, standard_error, test_around, this_program,
+    emulator, exit, leave_no_core_dump, standard_error, test_around, this_program,
 };
 
 use super::os;

@@ -5,7 +5,7 @@ use std::env;
 use std::os::unix::process::ExitStatusExt;
 use std::process::Output;
 
-use trapline_test_support::{leave_no_core_dump, standard_error, this_program};
+use trapline_test_support::{exit, leave_no_core_dump, standard_error, this_program};
 
 use super::store::Entry;
 
@@ -22,7 +22,7 @@ pub(crate) fn outputs_of(name: &str, crash: impl Fn(Entry)) -> [Output; 2] {
             .filter(|known| format!("{known:?}") == entry)
             .for_each(crash);
         println!("the process is still there");
-        std::process::exit(0);
+        exit(0);
     }
     Entry::BOTH.map(|entry| {
         this_program()
