@@ -60,6 +60,40 @@ fn right_expectations_pass() {
     );
 }
 
+/// Snapshots of the specification's tests differ in what they call the same mistake.
+#[test]
+fn a_wrong_lane_matches_by_what_each_snapshot_calls_it() {
+    let mut script = String::new();
+    for lane in ["256", "-1", "15.0", "0.5", "-inf", "inf", "nan"] {
+        for words in [
+            "i8 constant out of range",
+            "malformed lane index",
+            "unexpected token",
+        ] {
+            script += &format!(
+                r#"(assert_malformed (module quote "(func (result v128) (i8x16.shuffle {lane} 1 2 3 4 5 6 7 8 9 10 11 12 13 14 15 (v128.const i64x2 0 0) (v128.const i64x2 0 0)))") "{words}")
+                "#
+            );
+        }
+    }
+    for (lane, words) in [
+        ("256", "i8 constant out of range"),
+        ("256", "malformed lane index"),
+        ("-1", "unexpected token"),
+    ] {
+        script += &format!(
+            r#"(assert_malformed (module quote "(func (result i32) (i8x16.extract_lane_s {lane} (v128.const i64x2 0 0)))") "{words}")
+            "#
+        );
+    }
+    assert_eq!(run(&script).failures, []);
+    // A lane that is a number, but too large for its shape, is another mistake.
+    let other = run(
+        r#"(assert_malformed (module quote "(func (result i32) (i8x16.extract_lane_s 16 (v128.const i64x2 0 0)))") "i8 constant out of range")"#,
+    );
+    assert_eq!(failed(&other), [(1, Some(Kind::AssertMalformed))]);
+}
+
 #[test]
 fn wrong_values_fail() {
     let outcome = run(&format!(

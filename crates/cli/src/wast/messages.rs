@@ -48,9 +48,15 @@ const REWORDED_BY_PARSER: &[(&str, &[&str])] = &[
     ("empty annotation id", &["invalid character in string"]),
     ("illegal character", &["unexpected character"]),
     ("unclosed string", &["unexpected end-of-file"]),
+    // Of lanes. One that is no integer has been "unexpected token", then "malformed lane
+    // index", and is now this.
     (
         "i8 constant out of range",
-        &["number: constant out of range", "malformed lane index"],
+        &[
+            "number: constant out of range",
+            "malformed lane index",
+            "expected a u8",
+        ],
     ),
     (
         "i64 constant out of range",
