@@ -266,7 +266,7 @@ pub(crate) const CRATES: &[CratePolicy] = &[
             "trapline-wasmtime",
         ],
         builds_compiler: true,
-        handler_modules: &["src/fault.rs"],
+        handler_modules: &["src/store/fault.rs"],
         handler_parts: &["src/append_list.rs"],
         ..DEFAULT
     },

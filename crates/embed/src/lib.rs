@@ -4,7 +4,9 @@
 //! it is, with a true backtrace.
 //!
 //! It is there to be read: each file is one notion, and what it takes to embed
-//! compiled WebAssembly with trapline is all here. It covers the core
+//! compiled WebAssembly with trapline is all here. Read it from the bottom up: `compiled` is what
+//! compiled code sees, `objects` are what a store consists of, then `store`, `calls` (and what they fail
+//! with), and `api`. It covers the core
 //! specification as far as the compiler supports it without a garbage-collected
 //! heap and without exception handling.
 //!
@@ -98,61 +100,49 @@ extern crate alloc;
 #[cfg(feature = "std")]
 extern crate std;
 
+// What needs no store.
 mod append_list;
 mod backtrace;
-mod builtins;
-mod caller;
-mod definition;
 mod engine;
-mod error;
-mod fault;
-mod float;
-mod func;
-mod global;
-mod host_func;
-mod instance;
-mod instantiate;
 mod linear_memory;
-mod linker;
-mod memory;
 mod module;
-mod parking;
 pub mod platform;
-mod shared_memory;
-mod store;
-mod store_core;
 mod sync;
-mod table;
 mod type_registry;
-mod typed;
 mod types;
-mod value;
 
+// From what compiled code sees up to what an embedder does.
+mod api;
+mod calls;
+mod compiled;
+mod objects;
+mod store;
+
+pub use api::func::Func;
+pub use api::instantiate::{InstantiateError, LinkError, LinkErrorKind};
+pub use api::linker::Linker;
 pub use backtrace::{WasmBacktrace, WasmFrame};
-pub use caller::Caller;
+pub use calls::caller::Caller;
+pub use calls::error::{Error, TrapReasonRef, UsageError};
+pub use calls::typed::{HostReturn, IntoFunc, TypedFunc, WasmValue, WasmValues};
+pub use calls::value::{ExternRef, Val};
 pub use engine::{Engine, EngineConfig};
-pub use error::{Error, TrapReasonRef, UsageError};
-pub use func::Func;
-pub use global::Global;
-pub use host_func::HostFailure;
-pub use instance::{Extern, Instance};
-pub use instantiate::{InstantiateError, LinkError, LinkErrorKind};
 pub use linear_memory::{MemoryError, MemorySettings};
-pub use linker::Linker;
-pub use memory::Memory;
 pub use module::{ExportType, ImportType, LoadError, Module};
-pub use parking::WaitOutcome;
-pub use shared_memory::SharedMemory;
-pub use store::{Landing, MemoryRelocation, Store, StoreContext};
-pub use store_core::StoreId;
-pub use table::Table;
+pub use objects::global::Global;
+pub use objects::host_func::HostFailure;
+pub use objects::instance::{Extern, Instance};
+pub use objects::memory::Memory;
+pub use objects::parking::WaitOutcome;
+pub use objects::shared_memory::SharedMemory;
+pub use objects::table::Table;
+pub use store::context::{Landing, MemoryRelocation, Store, StoreContext};
+pub use store::store_core::StoreId;
 pub use type_registry::UnsupportedType;
-pub use typed::{HostReturn, IntoFunc, TypedFunc, WasmValue, WasmValues};
 pub use types::{
     ExternType, FuncType, GlobalType, HeapType, IndexType, Limits, MemoryType, RefType, TableType,
     TypeIndex, ValType,
 };
-pub use value::{ExternRef, Val};
 
 #[cfg(all(doctest, feature = "std"))]
 #[doc = include_str!("../README.md")]

@@ -3,12 +3,12 @@
 use trapline_wasmtime::vm::{VMFuncRef, VMGlobalDefinition, VMGlobalImport, VMGlobalKind, ValRaw};
 use trapline_wasmtime::wasmtime_environ::DefinedGlobalIndex;
 
-use crate::definition::Definition;
-use crate::error::{Error, UsageError};
-use crate::store::StoreContext;
-use crate::store_core::{StoreCore, StoreId};
+use crate::calls::error::{Error, UsageError};
+use crate::calls::value::Val;
+use crate::compiled::definition::Definition;
+use crate::store::context::StoreContext;
+use crate::store::store_core::{StoreCore, StoreId};
 use crate::types::{GlobalType, ValType};
-use crate::value::Val;
 
 /// A global that a store knows.
 #[derive(Debug)]

@@ -8,12 +8,12 @@ use core::ptr::NonNull;
 use trapline_wasmtime::vm::{VMFuncRef, VMTableDefinition, VMTableImport, ValRaw};
 use trapline_wasmtime::wasmtime_environ::DefinedTableIndex;
 
-use crate::definition::{Definition, Owner};
-use crate::error::{Error, UsageError};
-use crate::store::StoreContext;
-use crate::store_core::{StoreCore, StoreId};
+use crate::calls::error::{Error, UsageError};
+use crate::calls::value::Val;
+use crate::compiled::definition::{Definition, Owner};
+use crate::store::context::StoreContext;
+use crate::store::store_core::{StoreCore, StoreId};
 use crate::types::{RefType, TableType, ValType};
-use crate::value::Val;
 
 /// The elements of a table, as compiled code accesses them: pointers to
 /// function references, or handles of external references; null is zero.

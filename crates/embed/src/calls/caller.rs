@@ -6,9 +6,9 @@ use core::ptr::NonNull;
 
 use trapline_activation::VMContext;
 
-use crate::instance::{Extern, InstanceHeader};
-use crate::store::StoreContext;
-use crate::store_core::StoreCore;
+use crate::objects::instance::{Extern, InstanceHeader};
+use crate::store::context::StoreContext;
+use crate::store::store_core::StoreCore;
 
 /// The store of a guest that called a host function, and the instance that the
 /// call came from. Dereferences to the [`StoreContext`].

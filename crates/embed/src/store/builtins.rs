@@ -18,10 +18,10 @@ use trapline_wasmtime::trap_kind_from_code;
 use trapline_wasmtime::vm::{Builtins, VMBuiltinFunctionsArray};
 use trapline_wasmtime::wasmtime_environ::FuncIndex;
 
-use crate::float::{double, single};
-use crate::instance::InstanceHeader;
-use crate::memory::MemoryObject;
-use crate::shared_memory::check_atomic;
+use crate::compiled::float::{double, single};
+use crate::objects::instance::InstanceHeader;
+use crate::objects::memory::MemoryObject;
+use crate::objects::shared_memory::check_atomic;
 
 /// The table of builtins, the same for all instances.
 pub(crate) static BUILTINS: VMBuiltinFunctionsArray = Builtins {

@@ -6,19 +6,19 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::marker::PhantomData;
 
-use crate::caller::Caller;
+use crate::api::func::Func;
+use crate::api::instantiate::InstantiateError;
+use crate::calls::caller::Caller;
+use crate::calls::error::{Error, UsageError};
+use crate::calls::typed::IntoFunc;
+use crate::calls::value::Val;
 use crate::engine::Engine;
-use crate::error::{Error, UsageError};
-use crate::func::Func;
-use crate::host_func::HostFunc;
-use crate::instance::{Extern, Instance};
-use crate::instantiate::InstantiateError;
 use crate::module::Module;
-use crate::store::StoreContext;
-use crate::store_core::StoreCore;
-use crate::typed::IntoFunc;
+use crate::objects::host_func::HostFunc;
+use crate::objects::instance::{Extern, Instance};
+use crate::store::context::StoreContext;
+use crate::store::store_core::StoreCore;
 use crate::types::FuncType;
-use crate::value::Val;
 
 /// What modules can import, by the names of module and item, for stores with
 /// data of type `T`.

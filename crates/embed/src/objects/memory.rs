@@ -9,12 +9,12 @@ use trapline_arch::VirtualAddress;
 use trapline_wasmtime::vm::{VMMemoryDefinition, VMMemoryImport};
 use trapline_wasmtime::wasmtime_environ::DefinedMemoryIndex;
 
-use crate::definition::{Definition, Owner};
-use crate::error::{Error, UsageError};
+use crate::calls::error::{Error, UsageError};
+use crate::compiled::definition::{Definition, Owner};
 use crate::linear_memory::{LinearMemory, MemorySettings};
-use crate::shared_memory::SharedMemory;
-use crate::store::StoreContext;
-use crate::store_core::{StoreCore, StoreId};
+use crate::objects::shared_memory::SharedMemory;
+use crate::store::context::StoreContext;
+use crate::store::store_core::{StoreCore, StoreId};
 use crate::types::MemoryType;
 
 /// A memory that a store knows: one of its own, or a shared one.

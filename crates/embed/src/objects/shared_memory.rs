@@ -12,10 +12,10 @@ use trapline_code_registry::TrapKind;
 use trapline_lock::Mutex;
 use trapline_wasmtime::vm::VMMemoryDefinition;
 
+use crate::calls::error::UsageError;
 use crate::engine::Engine;
-use crate::error::UsageError;
 use crate::linear_memory::{LinearMemory, MemoryError, MemorySettings};
-use crate::parking::{ParkingLot, WaitOutcome};
+use crate::objects::parking::{ParkingLot, WaitOutcome};
 use crate::platform::Platform;
 use crate::types::MemoryType;
 

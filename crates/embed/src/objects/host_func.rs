@@ -26,13 +26,13 @@ use trapline_wasmtime::vm::{
 };
 use trapline_wasmtime::wasmtime_environ::VMSharedTypeIndex;
 
-use crate::caller::Caller;
+use crate::calls::caller::Caller;
+use crate::calls::error::{Caught, Error, UsageError};
+use crate::calls::typed::{HostReturn, IntoFunc, Values};
+use crate::calls::value::Val;
 use crate::engine::Engine;
-use crate::error::{Caught, Error, UsageError};
-use crate::store_core::StoreCore;
-use crate::typed::{HostReturn, IntoFunc, Values};
+use crate::store::store_core::StoreCore;
 use crate::types::{FuncType, TypeIndex};
-use crate::value::Val;
 
 /// A function of the host's, not yet in any store.
 pub(crate) struct HostFunc {

@@ -12,7 +12,7 @@ use trapline_backtrace::RawBacktrace;
 
 use crate::backtrace::WasmBacktrace;
 use crate::engine::Engine;
-use crate::store_core::{StoreCore, StoreId};
+use crate::store::store_core::{StoreCore, StoreId};
 
 /// Where a guest is left for when it traps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]

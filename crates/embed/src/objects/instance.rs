@@ -28,17 +28,17 @@ use trapline_wasmtime::wasmtime_environ::{
     DefinedFuncIndex, EntityIndex, FuncIndex, HostPtr, PtrSize as _, VMSharedTypeIndex,
 };
 
-use crate::builtins::BUILTINS;
-use crate::error::{Error, UsageError};
-use crate::func::Func;
-use crate::global::Global;
-use crate::memory::Memory;
+use crate::api::func::Func;
+use crate::calls::error::{Error, UsageError};
+use crate::calls::typed::{TypedFunc, WasmValues};
 use crate::module::Module;
-use crate::shared_memory::SharedMemory;
-use crate::store::StoreContext;
-use crate::store_core::{StoreCore, StoreId};
-use crate::table::Table;
-use crate::typed::{TypedFunc, WasmValues};
+use crate::objects::global::Global;
+use crate::objects::memory::Memory;
+use crate::objects::shared_memory::SharedMemory;
+use crate::objects::table::Table;
+use crate::store::builtins::BUILTINS;
+use crate::store::context::StoreContext;
+use crate::store::store_core::{StoreCore, StoreId};
 
 /// Something that can be exported and imported.
 #[derive(Clone, Debug)]

@@ -10,8 +10,8 @@ use core::ops::Range;
 use trapline_activation::{FaultVerdict, GuestFault, WasmFault};
 use trapline_arch::VirtualAddress;
 
-use crate::memory::MemoryObject;
-use crate::store_core::{FaultHook, StoreCore};
+use crate::objects::memory::MemoryObject;
+use crate::store::store_core::{FaultHook, StoreCore};
 
 /// The address in terms of the memory that it belongs to, if it belongs to one
 /// of the store's, guard regions included.

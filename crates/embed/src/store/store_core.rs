@@ -27,18 +27,18 @@ use trapline_wasmtime::vm::{
 };
 
 use crate::append_list::AppendList;
-use crate::definition::Owner;
+use crate::calls::error::{Carried, Caught, Error, UsageError};
+use crate::compiled::definition::Owner;
 use crate::engine::Engine;
-use crate::error::{Carried, Caught, Error, UsageError};
-use crate::fault;
-use crate::global::GlobalObject;
-use crate::host_func::{Failure, HostFailure, HostFunc, HostFuncContext};
-use crate::instance::InstanceBox;
-use crate::memory::MemoryObject;
 use crate::module::{Module, ModuleList};
-use crate::shared_memory::SharedMemory;
-use crate::store::{Landing, MemoryRelocation};
-use crate::table::TableObject;
+use crate::objects::global::GlobalObject;
+use crate::objects::host_func::{Failure, HostFailure, HostFunc, HostFuncContext};
+use crate::objects::instance::InstanceBox;
+use crate::objects::memory::MemoryObject;
+use crate::objects::shared_memory::SharedMemory;
+use crate::objects::table::TableObject;
+use crate::store::context::{Landing, MemoryRelocation};
+use crate::store::fault;
 use crate::types::TypeIndex;
 
 /// Which store something belongs to; different for all stores of a process.

@@ -7,14 +7,14 @@ use core::ptr::{self, NonNull};
 
 use trapline_wasmtime::vm::{VMFuncRef, ValRaw};
 
-use crate::caller::Caller;
-use crate::error::{Error, UsageError};
-use crate::host_func::HostFunc;
-use crate::store::StoreContext;
-use crate::store_core::StoreId;
-use crate::typed::{IntoFunc, TypedFunc, WasmValues};
+use crate::calls::caller::Caller;
+use crate::calls::error::{Error, UsageError};
+use crate::calls::typed::{IntoFunc, TypedFunc, WasmValues};
+use crate::calls::value::Val;
+use crate::objects::host_func::HostFunc;
+use crate::store::context::StoreContext;
+use crate::store::store_core::StoreId;
 use crate::types::{FuncType, TypeIndex, ValType};
-use crate::value::Val;
 
 /// A function of a store: of a guest or of the host.
 ///

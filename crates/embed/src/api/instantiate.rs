@@ -19,17 +19,17 @@ use trapline_wasmtime::wasmtime_environ::{
     Initializer, MemoryIndex, TableIndex,
 };
 
-use crate::definition::{Definition, Owner};
-use crate::error::{Error, UsageError};
-use crate::global::GlobalObject;
-use crate::instance::{Extern, Instance, InstanceBox, InstanceHeader, Items};
+use crate::calls::error::{Error, UsageError};
+use crate::compiled::definition::{Definition, Owner};
 use crate::linear_memory::LinearMemory;
-use crate::memory::MemoryObject;
 use crate::module::Module;
-use crate::shared_memory::SharedMemory;
-use crate::store::StoreContext;
-use crate::store_core::StoreCore;
-use crate::table::{Elements, TableObject};
+use crate::objects::global::GlobalObject;
+use crate::objects::instance::{Extern, Instance, InstanceBox, InstanceHeader, Items};
+use crate::objects::memory::MemoryObject;
+use crate::objects::shared_memory::SharedMemory;
+use crate::objects::table::{Elements, TableObject};
+use crate::store::context::StoreContext;
+use crate::store::store_core::StoreCore;
 use crate::types::{ExternType, MemoryType};
 
 /// Why a module could not be instantiated.

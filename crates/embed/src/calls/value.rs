@@ -4,10 +4,10 @@ use core::ptr::NonNull;
 
 use trapline_wasmtime::vm::{VMFuncRef, ValRaw};
 
+use crate::api::func::Func;
+use crate::calls::error::UsageError;
 use crate::engine::Engine;
-use crate::error::UsageError;
-use crate::func::Func;
-use crate::store_core::StoreId;
+use crate::store::store_core::StoreId;
 use crate::types::{HeapType, RefType, ValType};
 
 /// A reference to something of the host's: a number that the guest can keep and

@@ -1,0 +1,6 @@
+//! Calls in both directions, the values that they pass, and what they fail with.
+
+pub(crate) mod caller;
+pub(crate) mod error;
+pub(crate) mod typed;
+pub(crate) mod value;
