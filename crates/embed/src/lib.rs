@@ -110,6 +110,7 @@ pub mod platform;
 mod sync;
 mod type_registry;
 mod types;
+mod usage;
 
 // From what compiled code sees up to what an embedder does.
 mod api;
@@ -118,31 +119,29 @@ mod compiled;
 mod objects;
 mod store;
 
-pub use api::func::Func;
 pub use api::instantiate::{InstantiateError, LinkError, LinkErrorKind};
 pub use api::linker::Linker;
 pub use backtrace::{WasmBacktrace, WasmFrame};
 pub use calls::caller::Caller;
-pub use calls::error::{Error, TrapReasonRef, UsageError};
+pub use calls::error::{Error, HostFailure, TrapReasonRef};
 pub use calls::typed::{HostReturn, IntoFunc, TypedFunc, WasmValue, WasmValues};
 pub use calls::value::{ExternRef, Val};
 pub use engine::{Engine, EngineConfig};
 pub use linear_memory::{MemoryError, MemorySettings};
 pub use module::{ExportType, ImportType, LoadError, Module};
-pub use objects::global::Global;
-pub use objects::host_func::HostFailure;
-pub use objects::instance::{Extern, Instance};
-pub use objects::memory::Memory;
+pub use objects::func::Func;
+pub use objects::handles::{Extern, Global, Instance, Memory, Table};
+pub use objects::id::StoreId;
 pub use objects::parking::WaitOutcome;
 pub use objects::shared_memory::SharedMemory;
-pub use objects::table::Table;
-pub use store::context::{Landing, MemoryRelocation, Store, StoreContext};
-pub use store::store_core::StoreId;
+pub use store::context::{Store, StoreContext};
+pub use store::settings::{Landing, MemoryRelocation};
 pub use type_registry::UnsupportedType;
 pub use types::{
     ExternType, FuncType, GlobalType, HeapType, IndexType, Limits, MemoryType, RefType, TableType,
     TypeIndex, ValType,
 };
+pub use usage::UsageError;
 
 #[cfg(all(doctest, feature = "std"))]
 #[doc = include_str!("../README.md")]

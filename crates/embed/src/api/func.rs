@@ -1,38 +1,20 @@
-//! The functions of a store.
+//! What an embedder does with functions.
 
 use alloc::sync::Arc;
 use alloc::vec;
 use alloc::vec::Vec;
-use core::ptr::{self, NonNull};
 
-use trapline_wasmtime::vm::{VMFuncRef, ValRaw};
+use trapline_wasmtime::vm::ValRaw;
 
 use crate::calls::caller::Caller;
-use crate::calls::error::{Error, UsageError};
+use crate::calls::error::Error;
 use crate::calls::typed::{IntoFunc, TypedFunc, WasmValues};
 use crate::calls::value::Val;
+use crate::objects::func::Func;
 use crate::objects::host_func::HostFunc;
 use crate::store::context::StoreContext;
-use crate::store::store_core::StoreId;
-use crate::types::{FuncType, TypeIndex, ValType};
-
-/// A function of a store: of a guest or of the host.
-///
-/// Equal handles are the same function; the same function may have different
-/// handles (through an import, and through the export that it came from).
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Func {
-    store: StoreId,
-    /// Lives as long as the store.
-    func_ref: NonNull<VMFuncRef>,
-    ty: TypeIndex,
-}
-
-// SAFETY: the pointer is followed only with the store at hand, where its
-// target is alive, and not used by another thread.
-unsafe impl Send for Func {}
-// SAFETY: as for `Send`.
-unsafe impl Sync for Func {}
+use crate::types::{FuncType, ValType};
+use crate::usage::UsageError;
 
 impl Func {
     /// A function of the host's whose types are those of the closure: see
@@ -61,45 +43,6 @@ impl Func {
         Ok(unsafe { Self::new_in(core.id(), core.host_func(&func)) })
     }
 
-    /// The function behind a reference.
-    ///
-    /// # Safety
-    ///
-    /// * The reference is of the store with this id, which is alive.
-    #[inline]
-    pub(crate) unsafe fn new_in(store: StoreId, func_ref: NonNull<VMFuncRef>) -> Self {
-        // SAFETY: the caller's duty. Only this field is read: others may be
-        // changed meanwhile.
-        let ty = unsafe { (&raw const (*func_ref.as_ptr()).type_index).read() };
-        Self {
-            store,
-            func_ref,
-            ty: TypeIndex(ty.bits()),
-        }
-    }
-
-    #[inline]
-    pub(crate) fn check(self, store: StoreId) -> Result<(), UsageError> {
-        if self.store == store {
-            Ok(())
-        } else {
-            Err(UsageError::ForeignStore { what: "function" })
-        }
-    }
-
-    #[inline]
-    pub(crate) fn to_pointer(this: Option<Self>) -> *mut VMFuncRef {
-        this.map_or(ptr::null_mut(), |func| func.func_ref.as_ptr())
-    }
-
-    pub(crate) fn func_ref(self) -> NonNull<VMFuncRef> {
-        self.func_ref
-    }
-
-    pub(crate) fn type_index(self) -> TypeIndex {
-        self.ty
-    }
-
     /// The type of the function.
     ///
     /// # Panics
@@ -113,7 +56,7 @@ impl Func {
     }
 
     fn func_type<T>(self, store: &StoreContext<T>) -> FuncType {
-        let ty = store.engine().types().func(self.ty);
+        let ty = store.engine().types().func(self.type_index());
         (*ty.expect("the types of a store's functions are interned")).clone()
     }
 
@@ -131,7 +74,7 @@ impl Func {
     pub fn call<T>(self, store: &mut StoreContext<T>, args: &[Val]) -> Result<Vec<Val>, Error> {
         let core = store.core();
         self.check(core.id())?;
-        let ty = core.engine().types().func(self.ty);
+        let ty = core.engine().types().func(self.type_index());
         let ty = ty.expect("the types of a store's functions are interned");
         if args.len() != ty.params().len() {
             let (expected, found) = (ty.params().len(), args.len());
@@ -148,7 +91,7 @@ impl Func {
         }
         // SAFETY: the function is this store's; the slots are as many as its
         // type asks for and hold arguments of the right types.
-        unsafe { core.call(self.func_ref, slots.as_mut_ptr(), slots.len())? };
+        unsafe { core.call(self.func_ref(), slots.as_mut_ptr(), slots.len())? };
         let result = |(ty, slot): (&ValType, &ValRaw)| {
             // SAFETY: the callee put results of its types there.
             unsafe { Val::from_slot(*slot, core.id(), *ty) }

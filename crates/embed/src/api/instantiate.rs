@@ -19,18 +19,21 @@ use trapline_wasmtime::wasmtime_environ::{
     Initializer, MemoryIndex, TableIndex,
 };
 
-use crate::calls::error::{Error, UsageError};
+use crate::calls::error::Error;
 use crate::compiled::definition::{Definition, Owner};
 use crate::linear_memory::LinearMemory;
 use crate::module::Module;
 use crate::objects::global::GlobalObject;
-use crate::objects::instance::{Extern, Instance, InstanceBox, InstanceHeader, Items};
+use crate::objects::handles::{Extern, Instance};
+use crate::objects::instance::{InstanceBox, InstanceHeader, Items};
 use crate::objects::memory::MemoryObject;
+use crate::objects::owned::{KNOWN, Objects};
 use crate::objects::shared_memory::SharedMemory;
 use crate::objects::table::{Elements, TableObject};
 use crate::store::context::StoreContext;
 use crate::store::store_core::StoreCore;
 use crate::types::{ExternType, MemoryType};
+use crate::usage::UsageError;
 
 /// Why a module could not be instantiated.
 #[derive(Debug)]
@@ -274,7 +277,7 @@ fn check(
             (ExternType::Func((*ty).clone()), fits, None)
         }
         Extern::Memory(memory) => {
-            let object = memory.object(core).map_err(foreign)?;
+            let object = core.objects().memory(*memory).map_err(foreign)?;
             let (found, fits) = check_memory(expected, object.ty(), object.pages());
             (found, fits, Some(object.settings()))
         }
@@ -283,7 +286,7 @@ fn check(
             (found, fits, Some(memory.settings()))
         }
         Extern::Table(table) => {
-            let object = table.object(core).map_err(foreign)?;
+            let object = core.objects().table(*table).map_err(foreign)?;
             let ty = object.ty();
             let fits = matches!(expected, ExternType::Table(expected)
                 if ty.index == expected.index
@@ -294,7 +297,7 @@ fn check(
             (ExternType::Table(found), fits, None)
         }
         Extern::Global(global) => {
-            let ty = global.object(core).map_err(foreign)?.ty();
+            let ty = core.objects().global(*global).map_err(foreign)?.ty();
             let fits = matches!(expected, ExternType::Global(expected)
                 if ty.mutable == expected.mutable
                     && (ty.value == expected.value
@@ -342,6 +345,7 @@ enum Import {
 
 impl Import {
     fn new(core: &StoreCore, item: &Extern) -> Result<Self, LinkErrorKind> {
+        let foreign = |_: UsageError| LinkErrorKind::ForeignStore;
         Ok(match item {
             Extern::Func(func) => {
                 // SAFETY: a reference of this store, as was checked; no guest is
@@ -354,10 +358,10 @@ impl Import {
                     vmctx: func_ref.vmctx,
                 })
             }
-            Extern::Memory(memory) => Self::Memory(memory.index()),
+            Extern::Memory(memory) => Self::Memory(memory.index_in(core.id()).map_err(foreign)?),
             Extern::SharedMemory(memory) => Self::Memory(core.shared_memory(memory)),
-            Extern::Table(table) => Self::Table(table.index()),
-            Extern::Global(global) => Self::Global(global.index()),
+            Extern::Table(table) => Self::Table(table.index_in(core.id()).map_err(foreign)?),
+            Extern::Global(global) => Self::Global(global.index_in(core.id()).map_err(foreign)?),
         })
     }
 }
@@ -390,20 +394,21 @@ fn build(core: &StoreCore, module: &Module, imports: &[Import]) -> Result<usize,
         .collect::<Result<Vec<_>, _>>()?;
 
     // From here on nothing fails.
-    let mut instance = InstanceBox::for_module(NonNull::from(core), module);
+    let mut instance = InstanceBox::for_module(core.home(), module);
     let header = instance.header();
+    let objects = core.objects();
     // SAFETY: the instance is new, so nobody reads its context yet; imports
     // were checked.
     let items = unsafe {
         fill_data(header, module);
-        let mut items = fill_imports(header, module, imports, core);
+        let mut items = fill_imports(header, module, imports, objects);
         items
             .memories
-            .extend(fill_memories(header, module, memories, core));
+            .extend(fill_memories(header, module, memories, objects));
         items
             .tables
-            .extend(fill_tables(header, module, tables, core));
-        items.globals.extend(fill_globals(header, module, core));
+            .extend(fill_tables(header, module, tables, objects));
+        items.globals.extend(fill_globals(header, module, objects));
         header.fill_func_refs();
         items
     };
@@ -433,7 +438,7 @@ unsafe fn fill_imports(
     header: &InstanceHeader,
     module: &Module,
     imports: &[Import],
-    core: &StoreCore,
+    objects: &Objects,
 ) -> NewItems {
     let offsets = module.offsets();
     let mut items = NewItems::default();
@@ -452,19 +457,19 @@ unsafe fn fill_imports(
                 Import::Memory(memory) => {
                     let index = MemoryIndex::from_u32(items.memories.len() as u32);
                     let place = header.place(offsets.vmctx_vmmemory_import(index));
-                    place.write(core.memories().get(*memory).expect(KNOWN).import());
+                    place.write(objects.memories().get(*memory).expect(KNOWN).import());
                     items.memories.push(*memory);
                 }
                 Import::Table(table) => {
                     let index = TableIndex::from_u32(items.tables.len() as u32);
                     let place = header.place(offsets.vmctx_vmtable_import(index));
-                    place.write(core.tables().get(*table).expect(KNOWN).import());
+                    place.write(objects.tables().get(*table).expect(KNOWN).import());
                     items.tables.push(*table);
                 }
                 Import::Global(global) => {
                     let index = GlobalIndex::from_u32(items.globals.len() as u32);
                     let place = header.place(offsets.vmctx_vmglobal_import(index));
-                    place.write(core.globals().get(*global).expect(KNOWN).import());
+                    place.write(objects.globals().get(*global).expect(KNOWN).import());
                     items.globals.push(*global);
                 }
             }
@@ -472,8 +477,6 @@ unsafe fn fill_imports(
     }
     items
 }
-
-const KNOWN: &str = "the store's lists only grow";
 
 /// Writes the records of the instance's own memories, and adds these to the
 /// store; returns their indices there.
@@ -486,7 +489,7 @@ unsafe fn fill_memories(
     header: &InstanceHeader,
     module: &Module,
     memories: Vec<NewMemory>,
-    core: &StoreCore,
+    objects: &Objects,
 ) -> Vec<usize> {
     let environ = module.artifact().module();
     let offsets = module.offsets();
@@ -527,7 +530,7 @@ unsafe fn fill_memories(
                 .place(offsets.vmctx_vmmemory_pointer(index))
                 .write(record)
         };
-        core.memories().push(memory)
+        objects.memories().push(memory)
     };
     memories.into_iter().enumerate().map(fill).collect()
 }
@@ -543,7 +546,7 @@ unsafe fn fill_tables(
     header: &InstanceHeader,
     module: &Module,
     tables: Vec<Elements>,
-    core: &StoreCore,
+    objects: &Objects,
 ) -> Vec<usize> {
     let fill = |(index, elements): (usize, Elements)| {
         let index = DefinedTableIndex::from_u32(index as u32);
@@ -558,7 +561,8 @@ unsafe fn fill_tables(
             vmctx: header.vmctx(),
             index: index.as_u32(),
         };
-        core.tables()
+        objects
+            .tables()
             .push(TableObject::new(elements, definition, owner))
     };
     tables.into_iter().enumerate().map(fill).collect()
@@ -570,7 +574,7 @@ unsafe fn fill_tables(
 /// # Safety
 ///
 /// * The instance is one of `module`, and nobody uses its context yet.
-unsafe fn fill_globals(header: &InstanceHeader, module: &Module, core: &StoreCore) -> Vec<usize> {
+unsafe fn fill_globals(header: &InstanceHeader, module: &Module, objects: &Objects) -> Vec<usize> {
     let environ = module.artifact().module();
     let offsets = module.offsets();
     for (index, value) in environ.global_initializers.iter() {
@@ -598,7 +602,8 @@ unsafe fn fill_globals(header: &InstanceHeader, module: &Module, core: &StoreCor
             let definition = unsafe {
                 Definition::in_instance(header.place(offsets.vmctx_vmglobal_definition(defined)))
             };
-            core.globals()
+            objects
+                .globals()
                 .push(GlobalObject::new(module.global_type(index), definition))
         })
         .collect()

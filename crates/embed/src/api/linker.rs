@@ -6,19 +6,20 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::marker::PhantomData;
 
-use crate::api::func::Func;
 use crate::api::instantiate::InstantiateError;
 use crate::calls::caller::Caller;
-use crate::calls::error::{Error, UsageError};
+use crate::calls::error::Error;
 use crate::calls::typed::IntoFunc;
 use crate::calls::value::Val;
 use crate::engine::Engine;
 use crate::module::Module;
+use crate::objects::func::Func;
+use crate::objects::handles::{Extern, Instance};
 use crate::objects::host_func::HostFunc;
-use crate::objects::instance::{Extern, Instance};
 use crate::store::context::StoreContext;
 use crate::store::store_core::StoreCore;
 use crate::types::FuncType;
+use crate::usage::UsageError;
 
 /// What modules can import, by the names of module and item, for stores with
 /// data of type `T`.

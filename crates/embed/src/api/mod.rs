@@ -1,5 +1,9 @@
 //! What an embedder does with a store.
 
-pub(crate) mod func;
+mod func;
+mod global;
+mod instance;
 pub(crate) mod instantiate;
 pub(crate) mod linker;
+mod memory;
+mod table;

@@ -6,7 +6,8 @@ use core::ptr::NonNull;
 
 use trapline_activation::VMContext;
 
-use crate::objects::instance::{Extern, InstanceHeader};
+use crate::objects::handles::Extern;
+use crate::objects::instance::InstanceHeader;
 use crate::store::context::StoreContext;
 use crate::store::store_core::StoreCore;
 
@@ -40,7 +41,7 @@ impl<T> Caller<'_, T> {
     /// no such export, or if it was the host that called.
     #[must_use]
     pub fn get_export(&mut self, name: &str) -> Option<Extern> {
-        self.instance.export(self.store.core(), name)
+        self.instance.export(name)
     }
 }
 

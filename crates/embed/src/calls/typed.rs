@@ -10,14 +10,14 @@ use core::ptr::NonNull;
 use trapline_activation::TrapReason;
 use trapline_wasmtime::vm::ValRaw;
 
-use crate::api::func::Func;
 use crate::calls::caller::Caller;
-use crate::calls::error::{Error, UsageError};
+use crate::calls::error::{Error, HostFailure};
 use crate::calls::value::ExternRef;
-use crate::objects::host_func::HostFailure;
+use crate::objects::func::Func;
+use crate::objects::id::StoreId;
 use crate::store::context::StoreContext;
-use crate::store::store_core::StoreId;
 use crate::types::{FuncType, HeapType, RefType, ValType};
+use crate::usage::UsageError;
 
 mod sealed {
     use super::*;

@@ -4,11 +4,11 @@ use core::ptr::NonNull;
 
 use trapline_wasmtime::vm::{VMFuncRef, ValRaw};
 
-use crate::api::func::Func;
-use crate::calls::error::UsageError;
 use crate::engine::Engine;
-use crate::store::store_core::StoreId;
+use crate::objects::func::Func;
+use crate::objects::id::StoreId;
 use crate::types::{HeapType, RefType, ValType};
+use crate::usage::UsageError;
 
 /// A reference to something of the host's: a number that the guest can keep and
 /// pass on but not look into. What it stands for is the host's business.

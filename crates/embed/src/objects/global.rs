@@ -3,11 +3,7 @@
 use trapline_wasmtime::vm::{VMFuncRef, VMGlobalDefinition, VMGlobalImport, VMGlobalKind, ValRaw};
 use trapline_wasmtime::wasmtime_environ::DefinedGlobalIndex;
 
-use crate::calls::error::{Error, UsageError};
-use crate::calls::value::Val;
 use crate::compiled::definition::Definition;
-use crate::store::context::StoreContext;
-use crate::store::store_core::{StoreCore, StoreId};
 use crate::types::{GlobalType, ValType};
 
 /// A global that a store knows.
@@ -38,7 +34,7 @@ impl GlobalObject {
 
     /// The value. Compiled code keeps numbers and references in the byte order
     /// of the machine, vectors little-endian.
-    fn get(&self) -> ValRaw {
+    pub(crate) fn get(&self) -> ValRaw {
         let value = self.definition.as_non_null();
         // SAFETY: 16 initialised bytes, aligned to 16, that hold a value of this
         // type; no guest is running.
@@ -58,7 +54,7 @@ impl GlobalObject {
     }
 
     /// Changes the value to one of the global's type.
-    fn set(&self, slot: ValRaw) {
+    pub(crate) fn set(&self, slot: ValRaw) {
         let value = self.definition.as_non_null();
         // SAFETY: as for `get`.
         unsafe {
@@ -81,89 +77,3 @@ impl GlobalObject {
 const _: () = assert!(
     size_of::<VMGlobalDefinition>() == size_of::<u128>() && align_of::<VMGlobalDefinition>() == 16
 );
-
-/// A global of a store.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Global {
-    store: StoreId,
-    index: usize,
-}
-
-impl Global {
-    /// A new global with this value.
-    ///
-    /// # Errors
-    ///
-    /// If the value is not of the global's type or belongs to another store.
-    pub fn new<T>(store: &mut StoreContext<T>, ty: GlobalType, value: Val) -> Result<Self, Error> {
-        let core = store.core();
-        let value = value.to_slot(core.engine(), core.id(), ty.value)?;
-        let definition = Definition::own(VMGlobalDefinition { storage: [0; 16] });
-        let object = GlobalObject::new(ty, definition);
-        object.set(value);
-        Ok(Self {
-            store: core.id(),
-            index: core.globals().push(object),
-        })
-    }
-
-    pub(crate) const fn in_store(store: StoreId, index: usize) -> Self {
-        Self { store, index }
-    }
-
-    /// The index in its store's list.
-    pub(crate) const fn index(self) -> usize {
-        self.index
-    }
-
-    /// The global, if it belongs to this store.
-    pub(crate) fn object(self, core: &StoreCore) -> Result<&GlobalObject, UsageError> {
-        core.globals()
-            .get(self.index)
-            .filter(|_| self.store == core.id())
-            .ok_or(UsageError::ForeignStore { what: "global" })
-    }
-
-    fn own<T>(self, store: &StoreContext<T>) -> &GlobalObject {
-        self.object(store.core())
-            .expect("the global belongs to the store that it is used with")
-    }
-
-    /// The type of the global.
-    ///
-    /// # Panics
-    ///
-    /// If the global belongs to another store.
-    #[must_use]
-    pub fn ty<T>(self, store: &StoreContext<T>) -> GlobalType {
-        self.own(store).ty()
-    }
-
-    /// The value.
-    ///
-    /// # Panics
-    ///
-    /// If the global belongs to another store.
-    #[must_use]
-    pub fn get<T>(self, store: &StoreContext<T>) -> Val {
-        let object = self.own(store);
-        // SAFETY: compiled code of the store, or `set`, put it there.
-        unsafe { Val::from_slot(object.get(), self.store, object.ty.value) }
-    }
-
-    /// Changes the value.
-    ///
-    /// # Errors
-    ///
-    /// If the global is immutable, if the value is not of its type, or if
-    /// global or value belong to another store.
-    pub fn set<T>(self, store: &mut StoreContext<T>, value: Val) -> Result<(), Error> {
-        let core = store.core();
-        let object = self.object(core)?;
-        if !object.ty.mutable {
-            return Err(UsageError::ImmutableGlobal.into());
-        }
-        object.set(value.to_slot(core.engine(), core.id(), object.ty.value)?);
-        Ok(())
-    }
-}

@@ -13,7 +13,6 @@
 
 use alloc::alloc::{alloc_zeroed, dealloc, handle_alloc_error};
 use alloc::boxed::Box;
-use alloc::string::String;
 use alloc::vec::Vec;
 use core::alloc::Layout;
 use core::cell::UnsafeCell;
@@ -22,108 +21,34 @@ use core::mem::offset_of;
 use core::ptr::{self, NonNull};
 
 use trapline_activation::VMContext;
-use trapline_wasmtime::vm::ValRaw;
-use trapline_wasmtime::vm::{VMCONTEXT_MAGIC, VMFuncRef, VMFunctionImport, VMOpaqueContext, VmPtr};
+use trapline_wasmtime::vm::{
+    VMBuiltinFunctionsArray, VMCONTEXT_MAGIC, VMFuncRef, VMFunctionImport, VMOpaqueContext,
+    VMStoreContext, ValRaw, VmPtr,
+};
 use trapline_wasmtime::wasmtime_environ::{
     DefinedFuncIndex, EntityIndex, FuncIndex, HostPtr, PtrSize as _, VMSharedTypeIndex,
 };
 
-use crate::api::func::Func;
-use crate::calls::error::{Error, UsageError};
-use crate::calls::typed::{TypedFunc, WasmValues};
 use crate::module::Module;
-use crate::objects::global::Global;
-use crate::objects::memory::Memory;
-use crate::objects::shared_memory::SharedMemory;
-use crate::objects::table::Table;
-use crate::store::builtins::BUILTINS;
-use crate::store::context::StoreContext;
-use crate::store::store_core::{StoreCore, StoreId};
+use crate::objects::func::Func;
+use crate::objects::handles::{Extern, Global, Memory, Table};
+use crate::objects::owned::{KNOWN, Objects};
 
-/// Something that can be exported and imported.
-#[derive(Clone, Debug)]
-#[non_exhaustive]
-pub enum Extern {
-    /// A function.
-    Func(Func),
-    /// A memory.
-    Memory(Memory),
-    /// A memory that several stores may use.
-    SharedMemory(SharedMemory),
-    /// A table.
-    Table(Table),
-    /// A global.
-    Global(Global),
+/// What an instance is told of its store.
+#[derive(Clone, Copy)]
+pub(crate) struct Home {
+    /// What the store owns. Lives as long as the instance.
+    pub(crate) objects: NonNull<Objects>,
+    /// What compiled code writes to.
+    pub(crate) context: NonNull<VMStoreContext>,
+    /// What compiled code calls.
+    pub(crate) builtins: &'static VMBuiltinFunctionsArray,
 }
-
-impl Extern {
-    /// The function, if it is one.
-    #[must_use]
-    pub fn into_func(self) -> Option<Func> {
-        if let Self::Func(func) = self {
-            Some(func)
-        } else {
-            None
-        }
-    }
-
-    /// The memory, if it is one, and not shared.
-    #[must_use]
-    pub fn into_memory(self) -> Option<Memory> {
-        if let Self::Memory(memory) = self {
-            Some(memory)
-        } else {
-            None
-        }
-    }
-
-    /// The shared memory, if it is one.
-    #[must_use]
-    pub fn into_shared_memory(self) -> Option<SharedMemory> {
-        if let Self::SharedMemory(memory) = self {
-            Some(memory)
-        } else {
-            None
-        }
-    }
-
-    /// The table, if it is one.
-    #[must_use]
-    pub fn into_table(self) -> Option<Table> {
-        if let Self::Table(table) = self {
-            Some(table)
-        } else {
-            None
-        }
-    }
-
-    /// The global, if it is one.
-    #[must_use]
-    pub fn into_global(self) -> Option<Global> {
-        if let Self::Global(global) = self {
-            Some(global)
-        } else {
-            None
-        }
-    }
-}
-
-macro_rules! extern_from {
-    ($($name:ident)*) => { $(
-        impl From<$name> for Extern {
-            fn from(item: $name) -> Self {
-                Self::$name(item)
-            }
-        }
-    )* };
-}
-
-extern_from! { Func Memory SharedMemory Table Global }
 
 /// What the host knows of an instance; see the module for where it is.
 #[repr(C, align(16))]
 pub(crate) struct InstanceHeader {
-    store: NonNull<StoreCore>,
+    objects: NonNull<Objects>,
     vmctx: NonNull<VMContext>,
     /// `None` for the one that stands for the host.
     module: Option<Module>,
@@ -157,9 +82,10 @@ impl InstanceHeader {
         self.vmctx
     }
 
-    pub(crate) fn store(&self) -> &StoreCore {
+    /// What the store owns that the instance belongs to.
+    pub(crate) fn objects(&self) -> &Objects {
         // SAFETY: instances live as long as their store.
-        unsafe { self.store.as_ref() }
+        unsafe { self.objects.as_ref() }
     }
 
     /// A place in the context.
@@ -170,6 +96,11 @@ impl InstanceHeader {
     pub(crate) unsafe fn place<T>(&self, offset: u32) -> NonNull<T> {
         // SAFETY: the caller's duty.
         unsafe { self.vmctx.byte_add(offset as usize).cast() }
+    }
+
+    /// The module; `None` for the one that stands for the host.
+    pub(crate) fn try_module(&self) -> Option<&Module> {
+        self.module.as_ref()
     }
 
     fn module(&self) -> &Module {
@@ -283,12 +214,18 @@ impl InstanceHeader {
     }
 
     /// What the instance exports under a name.
-    pub(crate) fn export(&self, core: &StoreCore, name: &str) -> Option<Extern> {
-        Some(self.item(core, self.module.as_ref()?.export(name)?))
+    pub(crate) fn export(&self, name: &str) -> Option<Extern> {
+        Some(self.item(self.module.as_ref()?.export(name)?))
     }
 
-    fn item(&self, core: &StoreCore, index: EntityIndex) -> Extern {
-        let id = core.id();
+    /// All that the instance exports, in the module's order.
+    pub(crate) fn exports(&self) -> impl Iterator<Item = (&str, Extern)> {
+        let exports = self.module().raw_exports();
+        exports.map(|(name, index)| (name, self.item(index)))
+    }
+
+    fn item(&self, index: EntityIndex) -> Extern {
+        let id = self.objects().id();
         match index {
             EntityIndex::Function(index) => {
                 // SAFETY: a reference of this store.
@@ -296,11 +233,8 @@ impl InstanceHeader {
             }
             EntityIndex::Memory(index) => {
                 let index = self.items.memories[index.as_u32() as usize];
-                let shared = core
-                    .memories()
-                    .get(index)
-                    .and_then(|memory| memory.as_shared());
-                match shared {
+                let memory = self.objects().memories().get(index).expect(KNOWN);
+                match memory.as_shared() {
                     Some(shared) => Extern::SharedMemory(shared.clone()),
                     None => Extern::Memory(Memory::in_store(id, index)),
                 }
@@ -332,14 +266,14 @@ pub(crate) struct InstanceBox(NonNull<InstanceHeader>);
 
 impl InstanceBox {
     /// The instance that stands for the host: no module, no items.
-    pub(crate) fn for_host(store: NonNull<StoreCore>) -> Self {
+    pub(crate) fn for_host(home: Home) -> Self {
         let bytes = usize::from(HostPtr.vmctx_dynamic_data_start());
-        Self::allocate(store, None, Items::default(), Vec::new(), bytes)
+        Self::allocate(home, None, Items::default(), Vec::new(), bytes)
     }
 
     /// An instance of `module` in which nothing is filled in but the
     /// context's head: no imports, no items, no references.
-    pub(crate) fn for_module(store: NonNull<StoreCore>, module: &Module) -> Self {
+    pub(crate) fn for_module(home: Home, module: &Module) -> Self {
         let segments = module.artifact().module().passive_elements.values();
         let passive = segments
             .map(|(_, len)| {
@@ -348,13 +282,7 @@ impl InstanceBox {
             })
             .collect();
         let bytes = module.offsets().size_of_vmctx() as usize;
-        Self::allocate(
-            store,
-            Some(module.clone()),
-            Items::default(),
-            passive,
-            bytes,
-        )
+        Self::allocate(home, Some(module.clone()), Items::default(), passive, bytes)
     }
 
     fn layout(context_bytes: usize) -> Layout {
@@ -368,7 +296,7 @@ impl InstanceBox {
     }
 
     fn allocate(
-        store: NonNull<StoreCore>,
+        home: Home,
         module: Option<Module>,
         items: Items,
         passive: Vec<Vec<ValRaw>>,
@@ -385,20 +313,19 @@ impl InstanceBox {
         // Builtins get at the header through what compiled code has.
         vmctx.as_ptr().expose_provenance();
         let type_ids = module.as_ref().map_or(&[][..], Module::type_ids).as_ptr();
-        // SAFETY: the places are those of the context's head, which every
-        // context has; the store is alive, and stays where it is.
+        // SAFETY: the places are those of the context's head, which every context has.
         unsafe {
             let head = |offset: u8| vmctx.byte_add(offset.into());
             head(HostPtr.vmctx_magic()).cast().write(VMCONTEXT_MAGIC);
             head(HostPtr.vmctx_store_context())
                 .cast()
-                .write(store.as_ref().context());
+                .write(home.context);
             head(HostPtr.vmctx_builtin_functions())
                 .cast()
-                .write(&raw const BUILTINS);
+                .write(&raw const *home.builtins);
             head(HostPtr.vmctx_type_ids_array()).cast().write(type_ids);
             header.write(InstanceHeader {
-                store,
+                objects: home.objects,
                 vmctx,
                 module,
                 items,
@@ -446,112 +373,5 @@ impl fmt::Debug for InstanceBox {
         f.debug_struct("Instance")
             .field("module", &self.header().module)
             .finish_non_exhaustive()
-    }
-}
-
-/// An instance of a module in a store.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Instance {
-    store: StoreId,
-    index: usize,
-}
-
-impl Instance {
-    pub(crate) const fn in_store(store: StoreId, index: usize) -> Self {
-        Self { store, index }
-    }
-
-    fn header(self, core: &StoreCore) -> Result<&InstanceHeader, UsageError> {
-        let instance = core
-            .instances()
-            .get(self.index)
-            .filter(|_| self.store == core.id());
-        Ok(instance
-            .ok_or(UsageError::ForeignStore { what: "instance" })?
-            .header())
-    }
-
-    /// What the instance exports under this name. `None` if there is no such
-    /// export, or if the instance belongs to another store.
-    #[must_use]
-    pub fn get_export<T>(self, store: &mut StoreContext<T>, name: &str) -> Option<Extern> {
-        let core = store.core();
-        self.header(core).ok()?.export(core, name)
-    }
-
-    /// All exports, in the module's order; none if the instance belongs to
-    /// another store.
-    #[must_use]
-    pub fn exports<T>(self, store: &mut StoreContext<T>) -> Vec<(String, Extern)> {
-        let core = store.core();
-        let Ok(header) = self.header(core) else {
-            return Vec::new();
-        };
-        let exports = header.module().raw_exports();
-        exports
-            .map(|(name, index)| (name.into(), header.item(core, index)))
-            .collect()
-    }
-
-    /// The module, `None` if the instance belongs to another store.
-    #[must_use]
-    pub fn module<T>(self, store: &StoreContext<T>) -> Option<&Module> {
-        self.header(store.core()).ok()?.module.as_ref()
-    }
-
-    /// The exported function of this name.
-    #[must_use]
-    pub fn get_func<T>(self, store: &mut StoreContext<T>, name: &str) -> Option<Func> {
-        self.get_export(store, name)?.into_func()
-    }
-
-    /// The exported memory of this name, if it is not shared.
-    #[must_use]
-    pub fn get_memory<T>(self, store: &mut StoreContext<T>, name: &str) -> Option<Memory> {
-        self.get_export(store, name)?.into_memory()
-    }
-
-    /// The exported shared memory of this name.
-    #[must_use]
-    pub fn get_shared_memory<T>(
-        self,
-        store: &mut StoreContext<T>,
-        name: &str,
-    ) -> Option<SharedMemory> {
-        self.get_export(store, name)?.into_shared_memory()
-    }
-
-    /// The exported table of this name.
-    #[must_use]
-    pub fn get_table<T>(self, store: &mut StoreContext<T>, name: &str) -> Option<Table> {
-        self.get_export(store, name)?.into_table()
-    }
-
-    /// The exported global of this name.
-    #[must_use]
-    pub fn get_global<T>(self, store: &mut StoreContext<T>, name: &str) -> Option<Global> {
-        self.get_export(store, name)?.into_global()
-    }
-
-    /// The exported function of this name, with its types known when this is compiled.
-    ///
-    /// # Errors
-    ///
-    /// If there is no such function, if it has other types, or if the instance
-    /// belongs to another store.
-    pub fn get_typed_func<P: WasmValues, R: WasmValues, T>(
-        self,
-        store: &mut StoreContext<T>,
-        name: &str,
-    ) -> Result<TypedFunc<P, R>, Error> {
-        self.header(store.core())?;
-        match self.get_func(store, name) {
-            Some(func) => func.typed(store),
-            None => Err(UsageError::NoExport {
-                name: name.into(),
-                expected: "function",
-            }
-            .into()),
-        }
     }
 }

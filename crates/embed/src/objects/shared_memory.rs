@@ -12,12 +12,12 @@ use trapline_code_registry::TrapKind;
 use trapline_lock::Mutex;
 use trapline_wasmtime::vm::VMMemoryDefinition;
 
-use crate::calls::error::UsageError;
 use crate::engine::Engine;
 use crate::linear_memory::{LinearMemory, MemoryError, MemorySettings};
 use crate::objects::parking::{ParkingLot, WaitOutcome};
 use crate::platform::Platform;
 use crate::types::MemoryType;
+use crate::usage::UsageError;
 
 /// A shared memory. It belongs to no store; clones are the same memory.
 #[derive(Clone)]

@@ -8,12 +8,9 @@ use core::ptr::NonNull;
 use trapline_wasmtime::vm::{VMFuncRef, VMTableDefinition, VMTableImport, ValRaw};
 use trapline_wasmtime::wasmtime_environ::DefinedTableIndex;
 
-use crate::calls::error::{Error, UsageError};
-use crate::calls::value::Val;
 use crate::compiled::definition::{Definition, Owner};
-use crate::store::context::StoreContext;
-use crate::store::store_core::{StoreCore, StoreId};
-use crate::types::{RefType, TableType, ValType};
+use crate::types::{RefType, TableType};
+use crate::usage::UsageError;
 
 /// The elements of a table, as compiled code accesses them: pointers to
 /// function references, or handles of external references; null is zero.
@@ -192,6 +189,16 @@ impl TableObject {
         self.with(|elements| elements.len as u64)
     }
 
+    /// The element with this index, if there is one.
+    pub(crate) fn get(&self, index: u64) -> Option<ValRaw> {
+        self.with(|elements| elements.get(index))
+    }
+
+    /// Changes the element with this index to one of the table's type, if there is one.
+    pub(crate) fn set(&self, index: u64, value: ValRaw) -> Option<()> {
+        self.with(|elements| elements.set(index, value))
+    }
+
     /// What an instance that imports the table is told of it.
     pub(crate) fn import(&self) -> VMTableImport {
         VMTableImport {
@@ -213,137 +220,12 @@ impl TableObject {
         })
     }
 
-    fn fill(&self, from: u64, value: ValRaw) {
+    /// Makes all elements from `from` on this one.
+    pub(crate) fn fill(&self, from: u64, value: ValRaw) {
         self.with(|elements| {
             for index in from..elements.len as u64 {
                 elements.set(index, value);
             }
         });
-    }
-}
-
-/// A table of a store.
-#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
-pub struct Table {
-    store: StoreId,
-    index: usize,
-}
-
-impl Table {
-    /// A new table, all elements of which are `init`.
-    ///
-    /// # Errors
-    ///
-    /// If `init` is not of the element's type or belongs to another store, or there
-    /// is no room.
-    pub fn new<T>(store: &mut StoreContext<T>, ty: TableType, init: Val) -> Result<Self, Error> {
-        let core = store.core();
-        let init = init.to_slot(core.engine(), core.id(), ValType::Ref(ty.element))?;
-        let elements = Elements::new(ty)?;
-        let definition = Definition::own(elements.describe());
-        let object = TableObject::new(elements, definition, core.host_owner(core.tables().len()));
-        object.fill(0, init);
-        Ok(Self {
-            store: core.id(),
-            index: core.tables().push(object),
-        })
-    }
-
-    pub(crate) const fn in_store(store: StoreId, index: usize) -> Self {
-        Self { store, index }
-    }
-
-    /// The index in its store's list.
-    pub(crate) const fn index(self) -> usize {
-        self.index
-    }
-
-    /// The table, if it belongs to this store.
-    pub(crate) fn object(self, core: &StoreCore) -> Result<&TableObject, UsageError> {
-        core.tables()
-            .get(self.index)
-            .filter(|_| self.store == core.id())
-            .ok_or(UsageError::ForeignStore { what: "table" })
-    }
-
-    fn own<T>(self, store: &StoreContext<T>) -> &TableObject {
-        self.object(store.core())
-            .expect("the table belongs to the store that it is used with")
-    }
-
-    /// The type that the table was made with.
-    ///
-    /// # Panics
-    ///
-    /// If the table belongs to another store.
-    #[must_use]
-    pub fn ty<T>(self, store: &StoreContext<T>) -> TableType {
-        self.own(store).ty()
-    }
-
-    /// The number of elements.
-    ///
-    /// # Panics
-    ///
-    /// If the table belongs to another store.
-    #[must_use]
-    pub fn size<T>(self, store: &StoreContext<T>) -> u64 {
-        self.own(store).len()
-    }
-
-    /// The element with this index, `None` beyond the last one.
-    ///
-    /// # Panics
-    ///
-    /// If the table belongs to another store.
-    #[must_use]
-    pub fn get<T>(self, store: &StoreContext<T>, index: u64) -> Option<Val> {
-        let object = self.own(store);
-        let slot = object.with(|elements| elements.get(index))?;
-        // SAFETY: compiled code of the store, or `set`, put it there.
-        Some(unsafe { Val::from_slot(slot, self.store, ValType::Ref(object.ty.element)) })
-    }
-
-    /// Changes the element with this index.
-    ///
-    /// # Errors
-    ///
-    /// If there is no such element, if the value is not of the element's type, or
-    /// if table or value belong to another store.
-    pub fn set<T>(self, store: &mut StoreContext<T>, index: u64, value: Val) -> Result<(), Error> {
-        let core = store.core();
-        let object = self.object(core)?;
-        let slot = value.to_slot(core.engine(), core.id(), ValType::Ref(object.ty.element))?;
-        object
-            .with(|elements| elements.set(index, slot))
-            .ok_or_else(|| {
-                let size = object.len();
-                UsageError::OutOfBounds {
-                    what: "table",
-                    index,
-                    len: 1,
-                    size,
-                }
-                .into()
-            })
-    }
-
-    /// Adds `delta` elements, which are `init`; returns the previous number.
-    ///
-    /// # Errors
-    ///
-    /// If there would be more than its type or the machine allows, if `init` is
-    /// not of the element's type, or if table or value belong to another store.
-    pub fn grow<T>(self, store: &mut StoreContext<T>, delta: u64, init: Val) -> Result<u64, Error> {
-        let core = store.core();
-        let object = self.object(core)?;
-        let init = init.to_slot(core.engine(), core.id(), ValType::Ref(object.ty.element))?;
-        let previous = object.grow(delta).ok_or_else(|| UsageError::CannotGrow {
-            what: "table",
-            size: object.len(),
-            delta,
-        })?;
-        object.fill(previous, init);
-        Ok(previous)
     }
 }

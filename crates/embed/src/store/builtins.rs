@@ -85,8 +85,8 @@ unsafe extern "C" fn memory_grow(vmctx: NonNull<VMContext>, delta: u64, memory: 
     catch_unwind_and_record_trap(|| -> Grown {
         // SAFETY: what compiled code passed.
         let instance = unsafe { instance(vmctx) };
-        let always_move = instance.store().always_moves_memories();
-        Grown(memory_of(instance, memory).grow(delta, always_move))
+        let memory = memory_of(instance, memory);
+        Grown(instance.objects().grow_memory(memory, delta))
     })
 }
 
@@ -94,14 +94,15 @@ unsafe extern "C" fn table_grow(vmctx: NonNull<VMContext>, table: u32, delta: u6
     catch_unwind_and_record_trap(|| -> Grown {
         // SAFETY: what compiled code passed.
         let instance = unsafe { instance(vmctx) };
-        let table = instance.store().tables().get(instance.defined_table(table));
-        Grown(table.expect("the code's own table").grow(delta))
+        let objects = instance.objects();
+        let table = objects.tables().get(instance.defined_table(table));
+        Grown(objects.grow_table(table.expect("the code's own table"), delta))
     })
 }
 
 fn memory_of(instance: &InstanceHeader, memory: u32) -> &MemoryObject {
     let memory = instance
-        .store()
+        .objects()
         .memories()
         .get(instance.defined_memory(memory));
     memory.expect("the code's own memory")

@@ -12,32 +12,9 @@ use trapline_backtrace::RawBacktrace;
 
 use crate::backtrace::WasmBacktrace;
 use crate::engine::Engine;
-use crate::store::store_core::{StoreCore, StoreId};
-
-/// Where a guest is left for when it traps.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[non_exhaustive]
-pub enum Landing {
-    /// The landing pad of the compiled entry trampoline
-    /// (`catch_traps_with_landing_pad`): the fastest.
-    #[default]
-    Pad,
-    /// A context saved before each entry (`catch_traps`), which works with any
-    /// compiled code.
-    SavedContext,
-}
-
-/// When memories move that may.
-#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
-#[non_exhaustive]
-pub enum MemoryRelocation {
-    /// When they don't fit where they are.
-    #[default]
-    WhenNeeded,
-    /// On each growth; the old address becomes inaccessible. For tests: code that
-    /// keeps using an old address is found out.
-    MoveOnGrow,
-}
+use crate::objects::id::StoreId;
+use crate::store::settings::{Landing, MemoryRelocation};
+use crate::store::store_core::StoreCore;
 
 /// A store and the embedder's data. `repr(C)`: a pointer to it is one to the core.
 #[repr(C)]
@@ -207,23 +184,24 @@ impl<T> StoreContext<T> {
     /// and what the host functions need; a guest that gets to the end of the stack
     /// itself stops the process. Takes effect with the next first entry.
     pub fn set_max_wasm_stack(&mut self, bytes: usize) {
-        self.core().set_max_wasm_stack(bytes);
+        self.core().max_wasm_stack.set(bytes);
     }
 
     /// Limits the backtraces of traps to the innermost `frames`; 0 for no
     /// backtraces at all. All frames by default.
     pub fn set_backtrace_limit(&mut self, frames: usize) {
-        self.core().set_backtrace_limit(frames);
+        self.core().backtrace_limit.set(frames);
     }
 
     /// Chooses where guests are left for.
     pub fn set_landing(&mut self, landing: Landing) {
-        self.core().set_landing(landing);
+        self.core().landing.set(landing);
     }
 
     /// Chooses when memories move.
     pub fn set_memory_relocation(&mut self, relocation: MemoryRelocation) {
-        self.core().set_relocation(relocation);
+        let always = relocation == MemoryRelocation::MoveOnGrow;
+        self.core().objects().set_always_move(always);
     }
 
     /// Sets a hook that is asked about faults of the store's guests, at

@@ -5,19 +5,26 @@
 //! thread-local, no panic.** Everything reached from here keeps to it. The guest
 //! that faulted runs on this thread, so nobody is changing the store.
 
+use alloc::boxed::Box;
 use core::ops::Range;
 
 use trapline_activation::{FaultVerdict, GuestFault, WasmFault};
 use trapline_arch::VirtualAddress;
 
+use crate::append_list::AppendList;
 use crate::objects::memory::MemoryObject;
-use crate::store::store_core::{FaultHook, StoreCore};
+
+/// A hook for faults of the guest, see
+/// [`StoreContext::set_fault_hook`](crate::StoreContext::set_fault_hook).
+pub(crate) type FaultHook = Box<dyn Fn(&GuestFault) -> FaultVerdict + Send>;
 
 /// The address in terms of the memory that it belongs to, if it belongs to one
 /// of the store's, guard regions included.
-pub(crate) fn in_guests_terms(store: &StoreCore, address: VirtualAddress) -> Option<WasmFault> {
-    store
-        .memories()
+pub(crate) fn in_guests_terms(
+    memories: &AppendList<MemoryObject>,
+    address: VirtualAddress,
+) -> Option<WasmFault> {
+    memories
         .iter()
         .find_map(|memory| in_memory(memory, address))
 }

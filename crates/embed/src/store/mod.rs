@@ -4,4 +4,5 @@
 pub(crate) mod builtins;
 pub(crate) mod context;
 pub(crate) mod fault;
+pub(crate) mod settings;
 pub(crate) mod store_core;

@@ -1,0 +1,89 @@
+//! The memories, tables and globals of one store.
+
+use core::cell::Cell;
+
+use crate::append_list::AppendList;
+use crate::objects::global::GlobalObject;
+use crate::objects::handles::{Global, Memory, Table};
+use crate::objects::id::StoreId;
+use crate::objects::memory::MemoryObject;
+use crate::objects::table::TableObject;
+use crate::usage::UsageError;
+
+/// What the instances of a store use. All of it lives as long as the store.
+#[derive(Debug)]
+pub(crate) struct Objects {
+    id: StoreId,
+    /// Whether memories that may move do so on each growth.
+    always_move: Cell<bool>,
+    memories: AppendList<MemoryObject>,
+    tables: AppendList<TableObject>,
+    globals: AppendList<GlobalObject>,
+}
+
+impl Objects {
+    /// Nothing, for a new store.
+    pub(crate) fn new() -> Self {
+        Self {
+            id: StoreId::unique(),
+            always_move: Cell::new(false),
+            memories: AppendList::new(),
+            tables: AppendList::new(),
+            globals: AppendList::new(),
+        }
+    }
+
+    #[inline]
+    pub(crate) fn id(&self) -> StoreId {
+        self.id
+    }
+
+    pub(crate) fn memories(&self) -> &AppendList<MemoryObject> {
+        &self.memories
+    }
+
+    pub(crate) fn tables(&self) -> &AppendList<TableObject> {
+        &self.tables
+    }
+
+    pub(crate) fn globals(&self) -> &AppendList<GlobalObject> {
+        &self.globals
+    }
+
+    /// The memory, if it belongs to this store.
+    pub(crate) fn memory(&self, memory: Memory) -> Result<&MemoryObject, UsageError> {
+        let index = memory.index_in(self.id)?;
+        Ok(self.memories.get(index).expect(KNOWN))
+    }
+
+    /// The table, if it belongs to this store.
+    pub(crate) fn table(&self, table: Table) -> Result<&TableObject, UsageError> {
+        let index = table.index_in(self.id)?;
+        Ok(self.tables.get(index).expect(KNOWN))
+    }
+
+    /// The global, if it belongs to this store.
+    pub(crate) fn global(&self, global: Global) -> Result<&GlobalObject, UsageError> {
+        let index = global.index_in(self.id)?;
+        Ok(self.globals.get(index).expect(KNOWN))
+    }
+
+    pub(crate) fn set_always_move(&self, always: bool) {
+        self.always_move.set(always);
+    }
+
+    /// Grows a memory of this store by `delta` pages; returns the previous size in pages, `None`
+    /// if it cannot grow.
+    pub(crate) fn grow_memory(&self, memory: &MemoryObject, delta: u64) -> Option<u64> {
+        memory.grow(delta, self.always_move.get())
+    }
+
+    /// Grows a table of this store by `delta` elements, which are null until the caller fills them
+    /// in; returns the previous number, `None` if there cannot be that many.
+    pub(crate) fn grow_table(&self, table: &TableObject, delta: u64) -> Option<u64> {
+        table.grow(delta)
+    }
+}
+
+/// Why an index of a handle, or of the host's, is that of a member.
+pub(crate) const KNOWN: &str = "the store's lists only grow";

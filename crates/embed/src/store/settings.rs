@@ -1,0 +1,26 @@
+//! What an embedder can choose for a store.
+
+/// Where a guest is left for when it traps.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum Landing {
+    /// The landing pad of the compiled entry trampoline
+    /// (`catch_traps_with_landing_pad`): the fastest.
+    #[default]
+    Pad,
+    /// A context saved before each entry (`catch_traps`), which works with any
+    /// compiled code.
+    SavedContext,
+}
+
+/// When memories move that may.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+#[non_exhaustive]
+pub enum MemoryRelocation {
+    /// When they don't fit where they are.
+    #[default]
+    WhenNeeded,
+    /// On each growth; the old address becomes inaccessible. For tests: code that
+    /// keeps using an old address is found out.
+    MoveOnGrow,
+}
