@@ -1,5 +1,6 @@
 //! The steps, in the order in which CI runs them: what fails fastest comes first.
 
+mod circles;
 mod clippy;
 mod counts;
 mod deny;
@@ -29,6 +30,7 @@ pub(crate) const ALL: &[&Step] = &[
     &tidy::TIDY,
     &manifests::MANIFESTS,
     &layering::LAYERING,
+    &circles::CIRCLES,
     &handlers::HANDLERS,
     &package::PACKAGE,
     &DENY,

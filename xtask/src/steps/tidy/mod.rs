@@ -3,8 +3,10 @@
 mod demo;
 mod dependencies;
 mod links;
+mod names;
 mod quotes;
 
+use std::collections::BTreeSet;
 use std::fs;
 
 use anyhow::{Context as _, Result};
@@ -16,7 +18,7 @@ use crate::step::{Group, Report, Step};
 
 pub(crate) const TIDY: Step = Step {
     name: "tidy",
-    about: "no stubs, no machine's paths, no dead links, quotations as quoted, every dependency explained",
+    about: "no stubs, no machine's paths, no dead links, no names that nothing has, quotations as quoted, every dependency explained",
     group: Group::Lint,
     needs: &[],
     run,
@@ -45,6 +47,8 @@ const MACHINE_PATHS: &[&str] = &[
 fn run(context: &Context) -> Result<Report> {
     let files = tracked_files(context)?;
     let mut problems = Vec::new();
+    let mut functions = BTreeSet::new();
+    let mut pages = Vec::new();
     for file in &files {
         let Ok(bytes) = fs::read(context.root().join(file)) else {
             continue; // Deleted, and the deletion is not committed yet.
@@ -52,15 +56,31 @@ fn run(context: &Context) -> Result<Report> {
         // Files that are not text are of no interest.
         if let Ok(text) = String::from_utf8(bytes) {
             problems.extend(file_problems(file, &text));
-            if file.ends_with(".md") {
-                problems.extend(links::dead_links(file, &text, &files));
-                problems.extend(quotes::problems(context.root(), file, &text));
+            if file.ends_with(".rs") {
+                functions.extend(names::functions(&text));
+            } else if file.ends_with(".md") {
+                pages.push((file, text));
             }
         }
+    }
+    for (file, text) in &pages {
+        problems.extend(links::dead_links(file, text, &files));
+        problems.extend(names::unknown(file, text, &files, &functions));
+        problems.extend(quotes::problems(context.root(), file, text));
     }
     problems.extend(dependencies::problems(context)?);
     problems.extend(demo::problems(context)?);
     fail_with(&problems)
+}
+
+/// The lines of a Markdown file that are in no fenced block, with their numbers.
+fn outside_of_blocks(text: &str) -> impl Iterator<Item = (usize, &str)> {
+    let mut in_block = false;
+    text.lines().enumerate().filter_map(move |(number, line)| {
+        let is_fence = line.trim_start().starts_with("```");
+        in_block ^= is_fence;
+        (!is_fence && !in_block).then_some((number + 1, line))
+    })
 }
 
 /// Relative paths, with `/`, of all that git knows.
