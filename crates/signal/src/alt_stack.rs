@@ -242,8 +242,11 @@ impl Mapping {
 
 impl Drop for Mapping {
     fn drop(&mut self) {
-        // SAFETY: the whole of a mapping of ours, which nobody refers to any
-        // more. It cannot fail for one; if it does, the memory is lost.
+        // Guard and stack are two mappings for the kernel, as they differ in access, whatever
+        // it has joined each of them with: to take both away needs no new one, which it would
+        // refuse to a process that has as many as it may. A stack that could not be made
+        // accessible may be in the middle of one; what is lost then is address space.
+        // SAFETY: the whole of a mapping of ours, which nobody refers to any more.
         let _ = unsafe { rustix::mm::munmap(self.base, self.size) };
     }
 }

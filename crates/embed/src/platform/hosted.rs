@@ -7,19 +7,34 @@ use core::ffi::c_void;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::AtomicU32;
 use core::time::Duration;
+use std::io;
 use std::time::Instant;
 
 use alloc::format;
 use alloc::string::ToString;
 
-use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect, munmap};
+use rustix::mm::{MapFlags, MprotectFlags, ProtFlags, mmap_anonymous, mprotect};
 
-use super::{Platform, PlatformError};
+use super::{Platform, PlatformError, given_back};
 use crate::sync::OnceBox;
 
 /// The operating system as a [`Platform`].
 #[derive(Clone, Copy, Default, Debug)]
 pub struct Hosted;
+
+impl Hosted {
+    /// How many bytes of address space this process has released and the kernel has not taken
+    /// back: memories and code of stores and modules that are gone.
+    ///
+    /// 0, unless the process has as many mappings as it may (`vm.max_map_count`, 65,530 by
+    /// default): the kernel then refuses to take a range out of the middle of a mapping, and it
+    /// makes one mapping of neighbours. What it refuses holds no memory, and is tried again with
+    /// each reservation and each release: the number goes down as mappings go. What stays is lost.
+    #[must_use]
+    pub fn unreleased_bytes() -> usize {
+        given_back::unreleased()
+    }
+}
 
 // SAFETY: `mmap` hands out page-aligned ranges that nobody else has, and with
 // PROT_NONE every access to them faults; anonymous pages are zero;
@@ -41,6 +56,7 @@ unsafe impl Platform for Hosted {
         let flags = MapFlags::PRIVATE | MapFlags::NORESERVE;
         #[cfg(not(any(target_os = "linux", target_os = "android")))]
         let flags = MapFlags::PRIVATE;
+        given_back::try_again();
         // SAFETY: a new mapping at an address that the kernel chooses.
         let start = unsafe { mmap_anonymous(ptr::null_mut(), bytes, ProtFlags::empty(), flags) }
             .map_err(|error| failed("reserving address space", bytes, error))?;
@@ -57,16 +73,15 @@ unsafe impl Platform for Hosted {
     }
 
     unsafe fn release(&self, start: NonNull<u8>, bytes: usize) {
+        let start = start.as_ptr().addr();
         // SAFETY: our own mapping, unused from now on, by this method's duty.
-        let outcome = unsafe { munmap(start.as_ptr().cast::<c_void>(), bytes) };
-        debug_assert!(
-            outcome.is_ok(),
-            "unmapping a whole mapping of ours cannot fail"
-        );
+        unsafe { given_back::give_back(start..start + bytes) };
     }
 
     unsafe fn publish_code(&self, start: NonNull<u8>, bytes: usize) -> Result<(), PlatformError> {
-        flush_instruction_cache(start, bytes);
+        flush_instruction_cache(start, bytes).map_err(|error| {
+            PlatformError::new("making code visible to all CPUs", error.to_string())
+        })?;
         let access = MprotectFlags::READ | MprotectFlags::EXEC;
         // SAFETY: our own mapping, by this method's duty; whoever wrote the
         // code is done with it.
@@ -158,13 +173,16 @@ fn failed(what: &'static str, bytes: usize, error: rustix::io::Errno) -> Platfor
 /// x86_64 and s390x keep them coherent (Intel SDM vol. 3, 13.6; z/Architecture
 /// Principles of Operation, 5-87).
 #[cfg(any(target_arch = "x86_64", target_arch = "s390x"))]
-fn flush_instruction_cache(_start: NonNull<u8>, _bytes: usize) {}
+#[expect(clippy::unnecessary_wraps, reason = "elsewhere the kernel is asked")]
+fn flush_instruction_cache(_start: NonNull<u8>, _bytes: usize) -> io::Result<()> {
+    Ok(())
+}
 
 /// Makes the CPUs' instruction fetches see what was written: clean the data
 /// cache to the point of unification, invalidate the instruction cache, each
 /// line (Arm ARM, B2.7.4); then a barrier on every thread of the process.
 #[cfg(target_arch = "aarch64")]
-fn flush_instruction_cache(start: NonNull<u8>, bytes: usize) {
+fn flush_instruction_cache(start: NonNull<u8>, bytes: usize) -> io::Result<()> {
     use core::arch::asm;
     let start = start.as_ptr().addr();
     // SAFETY: reading the cache type register, cleaning and invalidating caches
@@ -184,45 +202,63 @@ fn flush_instruction_cache(start: NonNull<u8>, bytes: usize) {
         }
         asm!("dsb ish", "isb", options(nostack));
     }
-    membarrier::synchronize_core();
+    membarrier::synchronize_core()
 }
 
 /// Makes the instruction fetches of every hart that runs this process see what
 /// was written (`man 2 riscv_flush_icache`, flags 0: all threads).
 #[cfg(target_arch = "riscv64")]
-fn flush_instruction_cache(start: NonNull<u8>, bytes: usize) {
+fn flush_instruction_cache(start: NonNull<u8>, bytes: usize) -> io::Result<()> {
     /// `__NR_arch_specific_syscall + 15`, asm/unistd.h of the kernel.
     const SYS_RISCV_FLUSH_ICACHE: libc::c_long = 244 + 15;
     let start = start.as_ptr().addr();
     // SAFETY: the system call reads nothing and writes nothing.
     let outcome = unsafe { libc::syscall(SYS_RISCV_FLUSH_ICACHE, start, start + bytes, 0_usize) };
-    debug_assert_eq!(outcome, 0, "the kernel knows the call on every riscv64");
+    // Every kernel has the call; a filter on system calls may refuse it.
+    if outcome == 0 {
+        Ok(())
+    } else {
+        Err(io::Error::last_os_error())
+    }
 }
 
 #[cfg(target_arch = "aarch64")]
 mod membarrier {
     //! `man 2 membarrier`: an instruction barrier on all threads of the process.
 
+    use super::io;
+
     /// Runs the barrier; registers the process for it the first time.
+    ///
+    /// # Errors
+    ///
+    /// If the kernel has no such barrier, or a filter on system calls refuses it.
     #[cfg(any(target_os = "linux", target_os = "android"))]
-    pub(super) fn synchronize_core() {
+    pub(super) fn synchronize_core() -> io::Result<()> {
+        const GLOBAL: libc::c_int = 1 << 0;
         const PRIVATE_EXPEDITED_SYNC_CORE: libc::c_int = 1 << 5;
         const REGISTER_PRIVATE_EXPEDITED_SYNC_CORE: libc::c_int = 1 << 6;
         let call = |command: libc::c_int| {
             // SAFETY: the call takes no pointers.
-            unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) }
+            unsafe { libc::syscall(libc::SYS_membarrier, command, 0, 0) == 0 }
         };
-        if call(PRIVATE_EXPEDITED_SYNC_CORE) != 0 {
-            // Kernels before 4.16 have neither; returning from the system call
-            // is a barrier on this CPU, and the others run other code so far.
-            call(REGISTER_PRIVATE_EXPEDITED_SYNC_CORE);
-            call(PRIVATE_EXPEDITED_SYNC_CORE);
+        let done = call(PRIVATE_EXPEDITED_SYNC_CORE)
+            || call(REGISTER_PRIVATE_EXPEDITED_SYNC_CORE) && call(PRIVATE_EXPEDITED_SYNC_CORE)
+            // Kernels before 4.16 have neither. This one, slow, is since 4.3: it waits until
+            // every CPU has been in the kernel, the return from which is a barrier, too.
+            || call(GLOBAL);
+        if done {
+            Ok(())
+        } else {
+            Err(io::Error::last_os_error())
         }
     }
 
     /// Elsewhere the kernel does it when the mapping becomes executable.
     #[cfg(not(any(target_os = "linux", target_os = "android")))]
-    pub(super) fn synchronize_core() {}
+    pub(super) fn synchronize_core() -> io::Result<()> {
+        Ok(())
+    }
 }
 
 #[cfg(any(target_os = "linux", target_os = "android"))]

@@ -2,6 +2,7 @@
 
 cfg_if::cfg_if! {
     if #[cfg(feature = "std")] {
+        mod given_back;
         mod hosted;
         pub use hosted::Hosted;
     }
@@ -61,7 +62,8 @@ pub unsafe trait Platform: Send + Sync + fmt::Debug + 'static {
     /// If there is not that much memory left.
     unsafe fn commit(&self, start: NonNull<u8>, bytes: usize) -> Result<(), PlatformError>;
 
-    /// Gives a reserved range back as a whole.
+    /// Gives a reserved range back as a whole. Called in destructors: what can't be given back
+    /// now is the platform's to keep and to try again, never a reason to panic.
     ///
     /// # Safety
     ///

@@ -113,9 +113,13 @@ unsafe fn default_action(signal: c_int, info: *const siginfo_t, origin: Origin) 
         return;
     }
     let action = previous::default_action();
-    // SAFETY: a valid signal number and an initialised action. It cannot fail
-    // with these arguments, and there is nothing better to do if it does.
-    unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) };
+    // SAFETY: a valid signal number and an initialised action.
+    if unsafe { libc::sigaction(signal, &raw const action, ptr::null_mut()) } != 0 {
+        // The kernel refuses none with these arguments, but a filter on system calls may. A
+        // process that dies of another signal is better than one that faults for ever.
+        // SAFETY: may be called in a signal handler (POSIX.1, 2.4.3).
+        unsafe { libc::abort() };
+    }
     if !origin.repeats {
         // SAFETY: this function's duty.
         unsafe { send_again_on_return(pid, signal, info) };
