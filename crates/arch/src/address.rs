@@ -89,11 +89,7 @@ impl VirtualAddress {
         self.0.checked_sub(base.0)
     }
 
-    /// Whether the address is a multiple of `align` bytes.
-    ///
-    /// # Panics
-    ///
-    /// If `align` is 0.
+    /// Whether the address is a multiple of `align` bytes; of 0 bytes, only address 0 is.
     #[inline]
     #[must_use]
     pub const fn is_aligned_to(self, align: usize) -> bool {

@@ -291,7 +291,7 @@ impl LinearMemory {
             .max
             .unwrap_or(u64::MAX)
             .min(self.ty.max_pages());
-        let max_bytes = max.saturating_mul(self.ty.page_size());
+        let max_bytes = max.saturating_mul(self.ty.page_size().unwrap_or(u64::MAX));
         !self.ty.shared
             && self.settings.may_move
             && self.ty.limits.max != Some(self.ty.limits.min)

@@ -304,16 +304,16 @@ impl MemoryType {
         }
     }
 
-    /// The size of a page in bytes.
+    /// The size of a page in bytes; `None` if it has more than 64 bits, as no memory's has.
     #[must_use]
-    pub const fn page_size(self) -> u64 {
-        1 << self.page_size_log2
+    pub const fn page_size(self) -> Option<u64> {
+        1_u64.checked_shl(self.page_size_log2 as u32)
     }
 
     /// The number of bytes of `pages`, `None` if they don't fit the address
     /// space of this machine.
     pub(crate) fn bytes(self, pages: u64) -> Option<usize> {
-        usize::try_from(pages.checked_mul(self.page_size())?).ok()
+        usize::try_from(pages.checked_mul(self.page_size()?)?).ok()
     }
 
     /// The largest number of pages, by the limit and by the type of addresses.
@@ -322,12 +322,14 @@ impl MemoryType {
     /// that `memory.size` can say its size and `memory.grow` can fail: the
     /// compiler relies on it.
     pub(crate) fn max_pages(self) -> u64 {
-        let addressable = match (self.index, self.page_size_log2) {
-            (IndexType::I32, 0) => 0xffff_fffe,
-            (IndexType::I32, log2) => (1 << 32) >> log2,
-            (IndexType::I64, 0) => u64::MAX,
-            (IndexType::I64, log2) => 1 << (64 - log2),
+        let bytes: u128 = match (self.index, self.page_size_log2) {
+            (IndexType::I32, 0) => (1 << 32) - 2,
+            (IndexType::I32, _) => 1 << 32,
+            (IndexType::I64, _) => 1 << 64,
         };
+        // Pages that are larger than all of them do not fit at all.
+        let pages = bytes.checked_shr(self.page_size_log2.into()).unwrap_or(0);
+        let addressable = u64::try_from(pages).unwrap_or(u64::MAX);
         self.limits
             .max
             .map_or(addressable, |max| max.min(addressable))
@@ -346,7 +348,10 @@ impl fmt::Display for MemoryType {
             f.write_str(" shared")?;
         }
         if self.page_size_log2 != 16 {
-            write!(f, " (pagesize {})", self.page_size())?;
+            match self.page_size() {
+                Some(bytes) => write!(f, " (pagesize {bytes})")?,
+                None => write!(f, " (pagesize 2^{})", self.page_size_log2)?,
+            }
         }
         f.write_str(")")
     }
@@ -463,6 +468,7 @@ impl fmt::Display for ExternType {
 
 #[cfg(test)]
 mod tests {
+    use alloc::format;
     use alloc::string::ToString;
 
     use super::*;
@@ -500,6 +506,35 @@ mod tests {
         };
         assert_eq!(bytes.max_pages(), 0xffff_fffe);
         assert_eq!(MemoryType::new(0, None).memory64().bytes(1 << 48), None);
+    }
+
+    #[test]
+    fn pages_of_any_size_are_counted_and_printed() {
+        let of = |page_size_log2| MemoryType {
+            page_size_log2,
+            ..MemoryType::new(1, None)
+        };
+        let sizes = [
+            // log2, bytes, pages with addresses of 32 and of 64 bits, as text
+            (0, Some(1), 0xffff_fffe, u64::MAX, "1"),
+            (1, Some(2), 1 << 31, 1 << 63, "2"),
+            (32, Some(1 << 32), 1, 1 << 32, "4294967296"),
+            (33, Some(1 << 33), 0, 1 << 31, "8589934592"),
+            (63, Some(1 << 63), 0, 2, "9223372036854775808"),
+            (64, None, 0, 1, "2^64"),
+            (65, None, 0, 0, "2^65"),
+            (127, None, 0, 0, "2^127"),
+            (128, None, 0, 0, "2^128"),
+            (255, None, 0, 0, "2^255"),
+        ];
+        for (log2, bytes, pages32, pages64, text) in sizes {
+            let ty = of(log2);
+            assert_eq!(ty.page_size(), bytes, "{log2}");
+            assert_eq!(ty.max_pages(), pages32, "{log2}");
+            assert_eq!(ty.memory64().max_pages(), pages64, "{log2}");
+            assert_eq!(ty.to_string(), format!("(memory 1 (pagesize {text}))"));
+            assert_eq!(ty.bytes(u64::MAX).is_some(), log2 == 0, "{log2}");
+        }
     }
 
     #[test]

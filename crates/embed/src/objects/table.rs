@@ -38,7 +38,7 @@ impl Elements {
         let too_large = || UsageError::TableSize {
             elements: ty.limits.min,
         };
-        if ty.limits.max.is_some_and(|max| max < ty.limits.min) {
+        if ty.limits.min > ty.max_elements() {
             return Err(too_large());
         }
         let len = usize::try_from(ty.limits.min).map_err(|_| too_large())?;
