@@ -15,6 +15,7 @@ mod legs;
 mod policy;
 mod process;
 mod qemu;
+mod repeat;
 mod sizes;
 mod step;
 mod steps;
@@ -32,6 +33,7 @@ use crate::bench::BenchOptions;
 use crate::context::Context;
 use crate::legs::bare::{self, Contents};
 use crate::legs::bundle::Traps;
+use crate::repeat::RepeatOptions;
 use crate::step::{Group, Machine, Step, Strictness};
 use crate::toolchain::{From, Log, Wanted};
 
@@ -51,6 +53,8 @@ enum Command {
     Lint(Selection),
     /// All tests: on this machine, on other instruction sets and on bare metal.
     Test(TestSelection),
+    /// The layers' tests on one instruction set, again and again.
+    Repeat(RepeatOptions),
     /// Does every crate build with each of its features alone, with none and with all?
     Features(StrictOption),
     /// The API documentation, warnings denied.
@@ -255,6 +259,7 @@ fn run(command: Command) -> anyhow::Result<bool> {
         Command::Test(options) => run_selection("test", &options.selection, |step| {
             step.group == Group::Test && options.includes(step)
         }),
+        Command::Repeat(options) => options.carry_out(),
         Command::Features(options) => run_one(&steps::FEATURES, &options),
         Command::Doc(options) => run_one(&steps::DOC, &options),
         Command::Image { command } => match command {

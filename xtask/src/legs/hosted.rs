@@ -7,6 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, anyhow, ensure};
+use xshell::Cmd;
 
 use super::bundle::{Bundle, Traps, bundle};
 use super::outcome::Outcome;
@@ -43,13 +44,29 @@ pub(super) fn run(context: &Context, arch: Arch) -> Result<Report> {
 
 /// The tests of the layers, as on the host.
 fn run_tests(context: &Context, hosted: &Hosted) -> Result<TestCounts> {
-    let packages = policy::CRATES
+    let tests = run_counted(test_command(context, hosted, layers()).arg("--no-fail-fast"))?;
+    ensure!(tests.passed > 0, "no test was run");
+    Ok(tests)
+}
+
+/// The crates whose tests run on every instruction set.
+pub(crate) fn layers() -> impl Iterator<Item = &'static str> {
+    policy::CRATES
         .iter()
         .filter(|policy| policy.tested_everywhere)
-        .flat_map(|policy| ["--package", policy.name]);
-    let command = context
+        .map(|policy| policy.name)
+}
+
+/// A `cargo test` of these packages, built for and run on the machine.
+pub(crate) fn test_command<'c, 'p>(
+    context: &'c Context,
+    hosted: &Hosted,
+    packages: impl Iterator<Item = &'p str>,
+) -> Cmd<'c> {
+    let packages = packages.flat_map(|name| ["--package", name]);
+    context
         .cargo()
-        .args(["test", "--no-fail-fast", "--all-features", "--target"])
+        .args(["test", "--all-features", "--target"])
         .arg(hosted.arch.hosted_target())
         .args(packages)
         .arg("--target-dir")
@@ -57,10 +74,7 @@ fn run_tests(context: &Context, hosted: &Hosted) -> Result<TestCounts> {
         // Half of the time to link, and nobody looks at it here.
         .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .env_remove("RUSTFLAGS")
-        .envs(hosted.variables(LIMIT));
-    let tests = run_counted(command)?;
-    ensure!(tests.passed > 0, "no test was run");
-    Ok(tests)
+        .envs(hosted.variables(LIMIT))
 }
 
 /// The documentation of the same crates, as docs.rs builds it for this target too.

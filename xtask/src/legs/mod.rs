@@ -2,7 +2,7 @@
 
 pub(crate) mod bare;
 pub(crate) mod bundle;
-mod hosted;
+pub(crate) mod hosted;
 mod outcome;
 
 use crate::arch::Arch;
