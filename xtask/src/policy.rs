@@ -100,24 +100,7 @@ pub(crate) const MAY_BE_LEFT_OUT: &[(&str, &str)] = &[
 
 /// Circles of files that there are, by crate and files below its `src`: no new ones, and those
 /// that are dissolved are taken out of here. See the step `circles`.
-pub(crate) const CIRCLES: &[(&str, &[&str])] = &[(
-    "trapline-embed",
-    &[
-        "builtins.rs",
-        "caller.rs",
-        "fault.rs",
-        "func.rs",
-        "global.rs",
-        "host_func.rs",
-        "instance.rs",
-        "memory.rs",
-        "store.rs",
-        "store_core.rs",
-        "table.rs",
-        "typed.rs",
-        "value.rs",
-    ],
-)];
+pub(crate) const CIRCLES: &[(&str, &[&str])] = &[];
 
 /// The feature that the no-std probe needs: it is a process, which may not write
 /// the register by which a kernel finds a CPU's own data.
