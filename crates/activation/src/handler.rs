@@ -38,19 +38,32 @@ pub enum Outcome {
     SandboxEscape(SandboxEscape),
 }
 
+/// What a handler finds out of the code that it interrupted, once it is known to be a guest's.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Interrupted {
+    /// The frame pointer at that moment.
+    pub fp: VirtualAddress,
+    /// The data address if the exception is a memory fault; `None` if it is another one
+    /// (illegal or privileged instruction, arithmetic).
+    pub faulting_addr: Option<VirtualAddress>,
+}
+
 /// Decides about an exception: `Continue` means "not ours, go on as if we were
 /// not here", `Break` says what to do.
 ///
 /// `pc` is the address of the faulting instruction, `fp` the frame pointer at
 /// that moment, `faulting_addr` the data address if the exception is a memory
 /// fault and `None` if it is another one (illegal instruction, arithmetic).
+/// A memory fault outside of all memories of its store is an escape, so an address that is
+/// not one must not be passed; see [`handle_wasm_exception_with`] where it takes a look at the
+/// code to know.
 ///
 /// On s390x the processor has gone past an instruction that it reports as an illegal
 /// operation or an arithmetic exception, and compilers list such a trap by the
 /// instruction's last byte: `pc` is then the saved program counter minus 1. It is
 /// the saved one for access exceptions. (There too, a stack overflow found by
 /// compare-and-trap is reported before the function has its frame record; see
-/// [`handle_wasm_exception_with_fp`].)
+/// [`handle_wasm_exception_with`].)
 ///
 /// It is a trap only if `pc` is registered code, the trap table of that code
 /// has an entry for exactly this instruction, and the frame at `fp` is below
@@ -76,17 +89,19 @@ pub unsafe fn handle_wasm_exception(
     fp: VirtualAddress,
     faulting_addr: Option<VirtualAddress>,
 ) -> ControlFlow<Outcome> {
+    let interrupted = Interrupted { fp, faulting_addr };
     // SAFETY: this function's duties are the same.
-    unsafe { handle_wasm_exception_with_fp(pc, |_| fp, faulting_addr) }
+    unsafe { handle_wasm_exception_with(pc, |_| interrupted) }
 }
 
-/// [`handle_wasm_exception`] where the frame pointer is in no register, but has to
-/// be read from the interrupted code's stack, as on s390x.
+/// [`handle_wasm_exception`] where frame pointer or faulting address are in no register, but
+/// have to be read from the interrupted code's stack (s390x) or told by its instruction
+/// (x86_64).
 ///
-/// `fp` is called once, or not at all: after `pc` is known to be registered code
+/// `interrupted` is called once, or not at all: after `pc` is known to be registered code
 /// and to have an entry in its trap table. Until then the stack pointer may be
 /// anything, since the fault may be anybody's, and reading there could be the
-/// next fault.
+/// next fault; so could reading the instruction.
 ///
 /// It is told which trap that entry is for, since that may decide where the frame
 /// pointer is: a function that finds the stack used up may not have its frame yet. On
@@ -95,13 +110,17 @@ pub unsafe fn handle_wasm_exception(
 /// 112 bytes above, and gives the stack pointer as the frame pointer. In all other
 /// cases it is the back chain, the word that the stack pointer points to.
 ///
+/// On x86_64 a general protection fault is an access to an address that is not canonical,
+/// which the processor does not tell, or an instruction that user code may not execute. Code that
+/// [traps by `hlt`](trapline_code_registry::trap_by_hlt) has the latter at its trap sites:
+/// [`is_hlt`](trapline_code_registry::is_hlt) of the byte at `pc` tells them apart.
+///
 /// # Safety
 ///
-/// * As for [`handle_wasm_exception`]; `fp` keeps the rule of handlers.
-pub unsafe fn handle_wasm_exception_with_fp(
+/// * As for [`handle_wasm_exception`]; `interrupted` keeps the rule of handlers.
+pub unsafe fn handle_wasm_exception_with(
     pc: VirtualAddress,
-    fp: impl FnOnce(TrapKind) -> VirtualAddress,
-    faulting_addr: Option<VirtualAddress>,
+    interrupted: impl FnOnce(TrapKind) -> Interrupted,
 ) -> ControlFlow<Outcome> {
     let Some((code, text_offset)) = lookup_code(pc) else {
         return ControlFlow::Continue(());
@@ -115,7 +134,7 @@ pub unsafe fn handle_wasm_exception_with_fp(
     let Some(activation) = (unsafe { head().as_ref() }) else {
         return ControlFlow::Continue(());
     };
-    let fp = fp(trap);
+    let Interrupted { fp, faulting_addr } = interrupted(trap);
     if !is_guest_frame(activation, fp) {
         return ControlFlow::Continue(());
     }

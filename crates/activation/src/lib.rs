@@ -119,7 +119,7 @@ pub use capture::{
 pub use catch::{
     catch_traps, catch_traps_into, catch_traps_with_landing_pad, catch_traps_with_landing_pad_into,
 };
-pub use handler::{Outcome, handle_wasm_exception, handle_wasm_exception_with_fp};
+pub use handler::{Interrupted, Outcome, handle_wasm_exception, handle_wasm_exception_with};
 pub use raise::{
     raise_preexisting_trap, raise_trap, record_caught_reason, record_caught_trap, record_trap,
     record_unwind,

@@ -13,8 +13,8 @@ use support::{
     register_guest, run, trap_in, trap_pc, trap_pcs, unchanged,
 };
 use trapline_activation::{
-    FaultVerdict, GuestFault, Outcome, SandboxEscape, TrapReason, catch_traps,
-    handle_wasm_exception_with_fp,
+    FaultVerdict, GuestFault, Interrupted, Outcome, SandboxEscape, TrapReason, catch_traps,
+    handle_wasm_exception_with,
 };
 use trapline_arch::{FP_ALIGN, VirtualAddress, detour};
 use trapline_code_registry::TrapKind;
@@ -61,18 +61,18 @@ fn a_fault_at_an_instruction_without_trap_entry_is_not_ours() {
 }
 
 #[test]
-fn the_frame_pointer_is_not_asked_for_before_this_is_a_trap_site() {
+fn interrupted_code_is_not_looked_at_before_this_is_a_trap_site() {
     register_guest();
-    let not_asked = |_| -> VirtualAddress { panic!("asked for the frame pointer") };
+    let not_asked = |_| -> Interrupted { panic!("looked at") };
     for pc in [0, run::<FakeStore> as *const () as usize, no_trap_pc()] {
         // SAFETY: nothing comes of it: nobody's trap.
-        let decision = unsafe { handle_wasm_exception_with_fp(at(pc), not_asked, None) };
+        let decision = unsafe { handle_wasm_exception_with(at(pc), not_asked) };
         assert_eq!(decision, NOT_OURS);
     }
 }
 
 #[test]
-fn whoever_is_asked_for_the_frame_pointer_is_told_the_trap() {
+fn whoever_looks_at_interrupted_code_is_told_the_trap() {
     register_guest();
     let store = FakeStore::new();
     in_a_guest(&store, |fp| {
@@ -80,11 +80,14 @@ fn whoever_is_asked_for_the_frame_pointer_is_told_the_trap() {
         let tell = |trap| {
             told.set(Some(trap));
             // The entry trampoline's: not ours.
-            at(store.words().entry_fp)
+            Interrupted {
+                fp: at(store.words().entry_fp),
+                faulting_addr: None,
+            }
         };
         assert!(fp < at(store.words().entry_fp));
         // SAFETY: nothing comes of it: nobody's trap.
-        let decision = unsafe { handle_wasm_exception_with_fp(at(trap_pc()), tell, None) };
+        let decision = unsafe { handle_wasm_exception_with(at(trap_pc()), tell) };
         assert_eq!(decision, NOT_OURS);
         assert_eq!(told.get(), Some(TrapKind::MemoryOutOfBounds));
     });

@@ -147,6 +147,7 @@ mod error;
 #[cfg(all(feature = "std", unix, not(loom)))]
 mod fork;
 mod heap;
+mod hlt;
 mod lookup;
 mod node;
 mod published;
@@ -157,6 +158,7 @@ mod trap_kind;
 
 pub use code_object::{CodeAddress, CodeObject};
 pub use error::RegisterError;
+pub use hlt::{is_hlt, trap_by_hlt};
 pub use lookup::CodeRef;
 #[cfg(not(loom))]
 pub use lookup::lookup_code;

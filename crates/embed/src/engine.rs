@@ -20,16 +20,24 @@ pub struct EngineConfig {
     /// [`SharedMemory::new`](crate::SharedMemory::new)). A module can import
     /// them if they offer at least what it was compiled for.
     pub host_memory: MemorySettings,
+    /// Whether code traps by `hlt` where the compiler has it trap by `ud2`, on x86_64. In a
+    /// virtual machine, such a trap costs as much as other faults then, and not several times
+    /// that. Where the platform [cannot](Platform::can_trap_by_hlt) handle such traps, this has no effect.
+    ///
+    /// It is seen by whoever looks at the code: disassemblers and debuggers show `hlt`, and a
+    /// byte of the `ud2` that was there; what is left there for is `SIGSEGV`, not `SIGILL`. The artifact stays as it is.
+    pub trap_by_hlt: bool,
 }
 
 #[cfg(feature = "std")]
 impl Default for EngineConfig {
-    /// The operating system, and the address space that the compiler assumes by
-    /// default.
+    /// The operating system, the address space that the compiler assumes by
+    /// default, and traps by `hlt`.
     fn default() -> Self {
         Self {
             platform: Arc::new(crate::platform::Hosted),
             host_memory: MemorySettings::DEFAULT,
+            trap_by_hlt: true,
         }
     }
 }
@@ -85,6 +93,11 @@ impl Engine {
 
     pub(crate) fn platform(&self) -> &Arc<dyn Platform> {
         &self.0.config.platform
+    }
+
+    /// Whether code is to be changed so that it traps by `hlt`.
+    pub(crate) fn traps_by_hlt(&self) -> bool {
+        self.0.config.trap_by_hlt && self.platform().can_trap_by_hlt()
     }
 
     pub(crate) fn preparation(&self) -> Preparation {

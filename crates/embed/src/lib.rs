@@ -86,6 +86,13 @@
 //! it should, so [`Module::load`] is `unsafe`: load only what your own compiler
 //! wrote.
 //!
+//! # Code as it is mapped
+//!
+//! On x86_64, hosted, modules trap by `hlt` where the compiler had them trap by `ud2`, since
+//! hypervisors make the latter several times as dear: a byte of each such instruction is
+//! changed when the code is copied, and such a trap is `SIGSEGV`. Disassemblers and debuggers
+//! show it. [`EngineConfig::trap_by_hlt`] switches it off.
+//!
 //! # Without `std`
 //!
 //! The crate needs `alloc` and a [`platform::Platform`]: memory, and, for code

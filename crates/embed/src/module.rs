@@ -6,7 +6,9 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use trapline_arch::VirtualAddress;
-use trapline_code_registry::{CodeObject as _, RegisterError, Registration, register_code};
+use trapline_code_registry::{
+    CodeObject as _, RegisterError, Registration, register_code, trap_by_hlt,
+};
 use trapline_wasmtime::wasmtime_environ::{
     EntityIndex, FuncIndex, FunctionLoc, GlobalIndex, HostPtr, Initializer, MemoryIndex,
     ModuleInternedTypeIndex, TableIndex, VMOffsets,
@@ -357,11 +359,14 @@ impl Code {
         }
         let text = Reservation::new(engine.platform(), bytes.len())?;
         text.commit(0, bytes.len())?;
-        // SAFETY: the range is ours, new, and committed for that many bytes.
-        unsafe {
-            text.start()
-                .as_ptr()
-                .copy_from_nonoverlapping(bytes.as_ptr(), bytes.len());
+        // SAFETY: the range is ours, new, and committed for that many bytes, which are zero.
+        let copy = unsafe { core::slice::from_raw_parts_mut(text.start().as_ptr(), bytes.len()) };
+        copy.copy_from_slice(bytes);
+        if engine.traps_by_hlt() {
+            trap_by_hlt(
+                copy,
+                artifact.iter_traps().map(|site| site.text_offset as usize),
+            );
         }
         // SAFETY: just written, and code by the artifact's word.
         unsafe { text.publish_code(bytes.len())? };

@@ -40,6 +40,7 @@ impl Accountant {
         Engine::with_config(EngineConfig {
             platform: Arc::clone(self) as Arc<dyn Platform>,
             host_memory: MemorySettings::COMPACT,
+            trap_by_hlt: true,
         })
     }
 

@@ -3,7 +3,8 @@
 //!
 //! WebAssembly compilers leave many checks to the hardware: a load beyond the
 //! end of a memory meets a guard page, a division by zero the divider,
-//! `unreachable` an instruction that does not exist. In a process all of these
+//! `unreachable` an instruction that does not exist, or (x86_64, where code was made to
+//! [trap by `hlt`](trapline_code_registry::trap_by_hlt)) one that user code may not run. In a process all of these
 //! arrive as signals. This crate installs handlers for `SIGSEGV`, `SIGBUS`,
 //! `SIGILL` and `SIGFPE` that ask
 //! [`handle_wasm_exception`](trapline_activation::handle_wasm_exception) what a

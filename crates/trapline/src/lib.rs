@@ -56,13 +56,14 @@ pub use trapline_signal as signal;
 
 pub use trapline_activation::{
     ACTIVATION, Activation, ActivationHead, ActivationMark, CoreDump, ExitFp, FaultVerdict,
-    GuestFault, LandingPadWords, Outcome, Preparation, SandboxEscape, Store, SuspendedActivations,
-    Trap, TrapReason, UnwindReason, VMContext, VMStoreContext, VMStoreContextLayout, WasmFault,
-    capture_backtrace, capture_backtrace_inline, capture_backtrace_limited, catch_traps,
-    catch_traps_into, catch_traps_with_landing_pad, catch_traps_with_landing_pad_into,
-    for_each_activation, handle_wasm_exception, handle_wasm_exception_with_fp,
-    raise_preexisting_trap, raise_trap, record_caught_reason, record_caught_trap, record_trap,
-    record_unwind, suspend_activations, visit_frames, visit_frames_from,
+    GuestFault, Interrupted, LandingPadWords, Outcome, Preparation, SandboxEscape, Store,
+    SuspendedActivations, Trap, TrapReason, UnwindReason, VMContext, VMStoreContext,
+    VMStoreContextLayout, WasmFault, capture_backtrace, capture_backtrace_inline,
+    capture_backtrace_limited, catch_traps, catch_traps_into, catch_traps_with_landing_pad,
+    catch_traps_with_landing_pad_into, for_each_activation, handle_wasm_exception,
+    handle_wasm_exception_with, raise_preexisting_trap, raise_trap, record_caught_reason,
+    record_caught_trap, record_trap, record_unwind, suspend_activations, visit_frames,
+    visit_frames_from,
 };
 pub use trapline_arch::{
     JmpBuf, JmpBufStruct, LandingPoint, NEXT_OLDER_FP_FROM_FP_OFFSET, NEXT_OLDER_SP_FROM_FP_OFFSET,
@@ -71,8 +72,8 @@ pub use trapline_arch::{
 };
 pub use trapline_backtrace::{Cursor, Frame, INLINE_FRAMES, RawBacktrace, Run, WalkEnd, walk};
 pub use trapline_code_registry::{
-    CodeAddress, CodeObject, CodeRef, RegisterError, Registration, TrapKind, lookup_code,
-    register_code,
+    CodeAddress, CodeObject, CodeRef, RegisterError, Registration, TrapKind, is_hlt, lookup_code,
+    register_code, trap_by_hlt,
 };
 pub use trapline_cpu_local::cpu_local;
 pub use trapline_host_result::{

@@ -38,7 +38,7 @@ impl Hosted {
 
 // SAFETY: `mmap` hands out page-aligned ranges that nobody else has, and with
 // PROT_NONE every access to them faults; anonymous pages are zero;
-// trapline-signal passes the faults on; the page at address 0 is not mapped in
+// trapline-signal passes the faults on, and knows which are of `hlt`; the page at address 0 is not mapped in
 // processes on the operating systems that Rust has a `std` for.
 unsafe impl Platform for Hosted {
     fn page_size(&self) -> usize {
@@ -46,6 +46,10 @@ unsafe impl Platform for Hosted {
     }
 
     fn has_guards(&self) -> bool {
+        signals::CAN_BE_CAUGHT
+    }
+
+    fn can_trap_by_hlt(&self) -> bool {
         signals::CAN_BE_CAUGHT
     }
 

@@ -33,6 +33,9 @@ use core::time::Duration;
 ///   access to the page at address 0.
 /// * Committed bytes are zero at first, then keep what is written.
 /// * Published code is executed as it was written, on all CPUs.
+/// * If [`can_trap_by_hlt`](Self::can_trap_by_hlt): guests run in user mode, and the general
+///   protection fault that `hlt` causes there reaches
+///   `trapline_activation::handle_wasm_exception`, without a faulting address, on such a thread.
 pub unsafe trait Platform: Send + Sync + fmt::Debug + 'static {
     /// The size of a page in bytes: a power of two. Ranges are reserved,
     /// committed and published in multiples of it.
@@ -42,6 +45,13 @@ pub unsafe trait Platform: Send + Sync + fmt::Debug + 'static {
     /// traps are caught. Without, only code with explicit checks and
     /// memories without guard regions can be loaded.
     fn has_guards(&self) -> bool;
+
+    /// Whether a guest may trap by `hlt` on x86_64
+    /// (see [`EngineConfig::trap_by_hlt`](crate::EngineConfig::trap_by_hlt)). The default says
+    /// no, as kernels must whose guests run in kernel mode: there, `hlt` waits and goes on.
+    fn can_trap_by_hlt(&self) -> bool {
+        false
+    }
 
     /// Reserves `bytes` (not 0, a multiple of the page size) of address space.
     ///

@@ -15,7 +15,7 @@ use trapline_wasmtime::compile::{CompileOptions, Compiler};
 pub(crate) enum Mode {
     /// Hardware traps, large reservations; left for the landing pad.
     Hardware,
-    /// The same, left for a saved context.
+    /// The same, left for a saved context, and with the trap instructions of the compiler.
     HardwareSaved,
     /// Hardware traps, and memories that move on every growth.
     HardwareMoving,
@@ -77,6 +77,7 @@ impl Mode {
             } else {
                 MemorySettings::DEFAULT
             },
+            trap_by_hlt: self != Self::HardwareSaved,
             ..EngineConfig::default()
         })
     }

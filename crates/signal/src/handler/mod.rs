@@ -14,7 +14,7 @@
 //! * panics: no indexing by what is not a constant, no `unwrap`, no arithmetic
 //!   that may overflow,
 //! * calls anything but system calls, the functions that POSIX lists as
-//!   async-signal-safe, and `trapline_activation::handle_wasm_exception_with_fp`,
+//!   async-signal-safe, and `trapline_activation::handle_wasm_exception_with`,
 //!   which has the same rule.
 //!
 //! New code here keeps to it, and brings no new dependency. The tests in
@@ -30,8 +30,9 @@ pub(crate) mod previous;
 use core::ops::ControlFlow;
 
 use libc::{c_int, c_void, mcontext_t, siginfo_t, stack_t, ucontext_t};
-use trapline_activation::{Outcome, handle_wasm_exception_with_fp};
+use trapline_activation::{Interrupted, Outcome, handle_wasm_exception_with};
 use trapline_arch::{Resume, VirtualAddress};
+use trapline_code_registry::is_hlt;
 
 use crate::regs;
 use origin::Origin;
@@ -131,10 +132,15 @@ unsafe fn try_as_trap(
     }
     let pc = VirtualAddress::new(regs::trap_pc(registers, signal));
     // SAFETY: asked for only when `pc` is known to be a trap site of compiled code.
-    let fp = |trap| VirtualAddress::new(unsafe { regs::frame_pointer(registers, signal, trap) });
+    let interrupted = |trap| unsafe {
+        Interrupted {
+            fp: VirtualAddress::new(regs::frame_pointer(registers, signal, trap)),
+            faulting_addr: faulting_address(signal, info, pc),
+        }
+    };
     // SAFETY: these registers are of code that was interrupted on this thread,
     // which does not go on before we return.
-    match unsafe { handle_wasm_exception_with_fp(pc, fp, faulting_address(signal, info)) } {
+    match unsafe { handle_wasm_exception_with(pc, interrupted) } {
         ControlFlow::Continue(()) => Verdict::NotOurs,
         ControlFlow::Break(Outcome::Retry) => {
             // SAFETY: the kernel's, by this function's duty; the references to the
@@ -176,7 +182,16 @@ const NOT_TOLD: VirtualAddress = VirtualAddress::new(1 << 63);
 /// As the processor tells it: on s390x that is the start of its page of 4096 bytes,
 /// and on aarch64 without the top byte, which is not looked at for the access
 /// either.
-fn faulting_address(signal: c_int, info: &siginfo_t) -> Option<VirtualAddress> {
+///
+/// # Safety
+///
+/// * `info` is of a signal that the processor raised for the instruction at `pc`, which is a
+///   trap site of compiled code.
+unsafe fn faulting_address(
+    signal: c_int,
+    info: &siginfo_t,
+    pc: VirtualAddress,
+) -> Option<VirtualAddress> {
     match signal {
         // x86_64 does not tell a non-canonical address; Linux then says that the
         // signal is its own, and address 0 (general protection is SIGSEGV, a
@@ -184,7 +199,15 @@ fn faulting_address(signal: c_int, info: &siginfo_t) -> Option<VirtualAddress> {
         // word, an access far outside of every memory would pass for one of a
         // null reference. On the other processors such an address is an ordinary
         // page fault, and told.
-        libc::SIGSEGV | libc::SIGBUS if info.si_code == libc::SI_KERNEL => Some(NOT_TOLD),
+        //
+        // An instruction that user code may not execute ends in the same way. Trap sites
+        // have one where they trap by `hlt`, which accesses nothing.
+        libc::SIGSEGV | libc::SIGBUS if info.si_code == libc::SI_KERNEL => {
+            // SAFETY: compiled code, by this function's duty: the processor has just read
+            // this instruction, and so can we.
+            let first_byte = unsafe { pc.as_mut_ptr::<u8>().read() };
+            (!is_hlt(first_byte)).then_some(NOT_TOLD)
+        }
         // SAFETY: for signals raised by the processor (the caller made sure)
         // the kernel fills in `si_addr`.
         libc::SIGSEGV | libc::SIGBUS => Some(VirtualAddress::new(unsafe { info.si_addr() }.addr())),
@@ -265,14 +288,42 @@ mod tests {
 
     #[test]
     fn an_address_that_the_kernel_does_not_know_is_not_the_null_page() {
+        let address = |signal, code| faulting_address_at(&LOAD, signal, code);
+        for signal in [libc::SIGSEGV, libc::SIGBUS] {
+            assert_eq!(address(signal, 1), Some(VirtualAddress::NULL));
+            assert_eq!(address(signal, libc::SI_KERNEL), Some(NOT_TOLD));
+        }
+        assert_eq!(address(libc::SIGILL, libc::SI_KERNEL), None);
+    }
+
+    #[test]
+    #[cfg(target_arch = "x86_64")]
+    fn a_trap_by_hlt_has_no_address_and_an_access_that_is_told_has_one_whatever_the_instruction() {
+        let address = |signal, code| faulting_address_at(&HLT, signal, code);
+        for signal in [libc::SIGSEGV, libc::SIGBUS] {
+            assert_eq!(address(signal, libc::SI_KERNEL), None);
+            // The page with the code is gone.
+            assert_eq!(address(signal, 1), Some(VirtualAddress::NULL));
+        }
+    }
+
+    /// `mov eax, [rax]`.
+    const LOAD: [u8; 2] = [0x8b, 0x00];
+
+    /// `ud2` that was made `hlt`.
+    #[cfg(target_arch = "x86_64")]
+    const HLT: [u8; 2] = [0xf4, 0x0b];
+
+    fn faulting_address_at(
+        instruction: &[u8; 2],
+        signal: c_int,
+        code: c_int,
+    ) -> Option<VirtualAddress> {
         // SAFETY: a structure of integers and pointers: all zeros is a value of it.
         let mut info: siginfo_t = unsafe { core::mem::zeroed() };
-        for signal in [libc::SIGSEGV, libc::SIGBUS] {
-            info.si_code = 1;
-            assert_eq!(faulting_address(signal, &info), Some(VirtualAddress::NULL));
-            info.si_code = libc::SI_KERNEL;
-            assert_eq!(faulting_address(signal, &info), Some(NOT_TOLD));
-        }
-        assert_eq!(faulting_address(libc::SIGILL, &info), None);
+        info.si_code = code;
+        let pc = VirtualAddress::from_ptr(instruction.as_ptr());
+        // SAFETY: the bytes at `pc` can be read, which is all that is asked for.
+        unsafe { faulting_address(signal, &info, pc) }
     }
 }

@@ -121,6 +121,26 @@ fn a_check_that_fails_is_a_trap() {
 }
 
 #[test]
+#[cfg(target_arch = "x86_64")]
+fn a_trap_by_hlt_is_a_trap_without_an_address_and_no_escape() {
+    prepare();
+    let trap = GuestStore::new().call(Function::Halt, 0).unwrap_err();
+    assert_trap(&trap, Function::Halt, None, TrapKind::MemoryOutOfBounds);
+    assert_eq!(trap.wasm_fault, None);
+}
+
+#[test]
+#[cfg(target_arch = "x86_64")]
+fn hlt_where_no_trap_is_listed_ends_the_process_silently() {
+    in_child!(|| {
+        prepare();
+        say("armed");
+        let _ = GuestStore::new().call(Function::HaltUnlisted, 0);
+    })
+    .died_silently_of(libc::SIGSEGV);
+}
+
+#[test]
 fn a_guest_that_does_not_trap_returns() {
     prepare();
     let store = GuestStore::new();
@@ -208,6 +228,8 @@ fn what_is_retried_is_the_instruction_that_trapped_whatever_it_is() {
         (Function::Unreachable, 0, TrapKind::UnreachableCodeReached),
         (Function::Divide, 0, TrapKind::IntegerDivisionByZero),
         (Function::Check, 0, TrapKind::NullReference),
+        #[cfg(target_arch = "x86_64")]
+        (Function::Halt, 0, TrapKind::MemoryOutOfBounds),
     ] {
         let store = GuestStore::with_hook(Hook::AskTwice);
         let trap = store.call(function, argument).unwrap_err();

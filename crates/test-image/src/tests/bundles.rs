@@ -53,6 +53,8 @@ pub(crate) fn engine(traps: Traps) -> Engine {
             Traps::Hardware => MemorySettings::DEFAULT,
             Traps::Explicit => MemorySettings::COMPACT,
         },
+        // Guests run in kernel mode, where `hlt` is no trap.
+        trap_by_hlt: false,
     })
 }
 

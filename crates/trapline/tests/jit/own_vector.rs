@@ -10,7 +10,9 @@ use std::ptr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use libc::{siginfo_t, ucontext_t};
-use trapline::{Outcome, TrapKind, VirtualAddress, handle_wasm_exception_with_fp, signal};
+use trapline::{
+    Interrupted, Outcome, TrapKind, VirtualAddress, handle_wasm_exception_with, signal,
+};
 use trapline_test_support::fault::reported;
 
 use crate::support::subprocess::outputs_of;
@@ -43,14 +45,17 @@ unsafe extern "C" fn vector(signal: c_int, info: *mut siginfo_t, context: *mut c
     // SAFETY: the kernel's, and ours until we return.
     let (context, info) = unsafe { (&mut (*context.cast::<ucontext_t>()).uc_mcontext, &*info) };
     let pc = VirtualAddress::new(registers::trap_pc(context, signal));
-    // SAFETY: asked for only if this is a trap site of a guest.
-    let fp = |trap| VirtualAddress::new(unsafe { registers::frame_pointer(context, signal, trap) });
-    // SAFETY: a memory fault has an address.
-    let data =
-        (signal == libc::SIGSEGV).then(|| VirtualAddress::from_ptr(unsafe { info.si_addr() }));
+    // SAFETY: asked for only if this is a trap site of a guest; a memory fault has an address.
+    let interrupted = |trap| unsafe {
+        Interrupted {
+            fp: VirtualAddress::new(registers::frame_pointer(context, signal, trap)),
+            faulting_addr: (signal == libc::SIGSEGV)
+                .then(|| VirtualAddress::from_ptr(info.si_addr())),
+        }
+    };
     // SAFETY: the registers of what was interrupted on this thread; what is
     // decided is carried out here.
-    let outcome = unsafe { handle_wasm_exception_with_fp(pc, fp, data) };
+    let outcome = unsafe { handle_wasm_exception_with(pc, interrupted) };
     match outcome {
         ControlFlow::Break(Outcome::Resume(resume)) => {
             RESUMED.fetch_add(1, Ordering::Relaxed);

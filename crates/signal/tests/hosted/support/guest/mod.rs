@@ -48,6 +48,12 @@ unsafe extern "C" {
     safe static guest_divide_trap: u8;
     safe static guest_check: u8;
     safe static guest_check_trap: u8;
+    #[cfg(target_arch = "x86_64")]
+    safe static guest_halt: u8;
+    #[cfg(target_arch = "x86_64")]
+    safe static guest_halt_trap: u8;
+    #[cfg(target_arch = "x86_64")]
+    safe static guest_halt_unlisted: u8;
     safe static guest_spin: u8;
     safe static guest_spin_trap: u8;
     safe static guest_call_host: u8;
@@ -68,6 +74,12 @@ pub(crate) enum Function {
     Divide,
     /// Traps if its argument is 0, by what compilers use for that.
     Check,
+    /// Traps by `hlt`: an instruction of user code that is a `SIGSEGV`, and no access to memory.
+    #[cfg(target_arch = "x86_64")]
+    Halt,
+    /// The same, where the compiler expected no trap.
+    #[cfg(target_arch = "x86_64")]
+    HaltUnlisted,
     /// Waits until the word at its argument is not 0. The instruction that it is
     /// at most of the time is listed as one that may trap.
     Spin,
@@ -84,6 +96,10 @@ impl Function {
             Self::LoadUnlisted => &guest_load_unlisted,
             Self::Divide => &guest_divide,
             Self::Check => &guest_check,
+            #[cfg(target_arch = "x86_64")]
+            Self::Halt => &guest_halt,
+            #[cfg(target_arch = "x86_64")]
+            Self::HaltUnlisted => &guest_halt_unlisted,
             Self::Spin => &guest_spin,
             Self::CallHost => &guest_call_host,
         }
@@ -96,6 +112,10 @@ impl Function {
             Self::Load => &guest_load_trap,
             Self::Divide => &guest_divide_trap,
             Self::Check => &guest_check_trap,
+            #[cfg(target_arch = "x86_64")]
+            Self::Halt => &guest_halt_trap,
+            #[cfg(target_arch = "x86_64")]
+            Self::HaltUnlisted => panic!("no trap site"),
             Self::Spin => &guest_spin_trap,
             Self::LoadUnlisted | Self::CallHost => panic!("no trap site"),
         })
@@ -122,6 +142,8 @@ impl CodeObject for GuestCode {
                 TrapKind::IntegerDivisionByZero,
             ),
             (&raw const guest_check_trap, TrapKind::NullReference),
+            #[cfg(target_arch = "x86_64")]
+            (&raw const guest_halt_trap, TrapKind::MemoryOutOfBounds),
             (&raw const guest_spin_trap, TrapKind::MemoryOutOfBounds),
         ]
         .into_iter()
