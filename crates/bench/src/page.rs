@@ -49,8 +49,8 @@ const HOW_TO_READ: &str = "\
   run, entered through its own trampolines. The notes below the tables say what floors are made of. Of two with a slash,
   the last one counts. Where a signal is handled, the first one is a handler that rewrites the interrupted context and
   returns from the signal, the second one that jumps straight out of it.
-* **Ratio** is trapline's figure over the peer's.
-* **Target.** A ratio that was decided on beforehand, from what the peer took then. One that was not reached says so,
+* **To peer, to floor**: trapline's figure over the peer's, and over that of the floor that counts.
+* **Target.** A multiple of the floor, or of the peer, that was decided on beforehand. One that was not reached says so,
   whether it lies below the floor, where nobody could reach it on this machine, and below the table what the time is
   made of.
 ";
@@ -99,9 +99,7 @@ pub(crate) fn files(outcomes: &[Outcome], facts: &[(String, String)]) -> Vec<Fil
 /// How many targets were reached, and how many of the others could have been.
 fn summary(outcomes: &[Outcome]) -> String {
     let count = |wanted| {
-        let verdicts = outcomes
-            .iter()
-            .map(|outcome| table::verdict(outcome, outcomes));
+        let verdicts = outcomes.iter().map(table::verdict);
         verdicts.filter(|verdict| *verdict == wanted).count()
     };
     let met = count(Verdict::Met);
@@ -214,7 +212,7 @@ fn traps(outcomes: &[Outcome]) -> Option<Plot> {
         ("trap-host-error-backtrace", "… + 1 frame"),
         ("trap-out-of-bounds", "SIGSEGV"),
         ("trap-division", "SIGFPE"),
-        ("trap-unreachable", "SIGILL"),
+        ("trap-unreachable", "unreachable"),
     ];
     Some(Plot {
         topic: Topic::Traps,
@@ -364,7 +362,7 @@ mod tests {
                 found: Ok(BTreeMap::from([
                     (
                         Side::Ours,
-                        found(if row.unit == Unit::Factor { 1.0 } else { 10.0 }),
+                        found(if row.unit == Unit::Factor { 1.0 } else { 4.0 }),
                     ),
                     (Side::Peer, found(1_000.0)),
                     (Side::Floor(0), found(5.0)),
@@ -406,7 +404,7 @@ mod tests {
         let row = |name: &str| rows::all().iter().position(|row| row.name == name).unwrap();
         set(&mut outcomes[row("entry-empty")], 50.0, 100.0);
         set(&mut outcomes[row("entry-host-call")], 50.0, 100.0);
-        set(&mut outcomes[row("nested")], 20.0, 10.0);
+        set(&mut outcomes[row("trap-unreachable")], 20.0, 10.0);
         let text = summary(&outcomes);
         assert!(
             text.contains("Missed are 1 that lie below the floor"),
@@ -414,7 +412,7 @@ mod tests {
         );
         assert!(text.contains("and 2 that do not"), "{text}");
         let page = &files(&outcomes, &[])[0].content;
-        for name in ["entry-empty", "entry-host-call", "nested"] {
+        for name in ["entry-empty", "entry-host-call", "trap-unreachable"] {
             assert!(page.contains(outcomes[row(name)].row.reason), "{name}");
         }
         assert!(!page.contains(outcomes[row("nested-backtrace")].row.reason));

@@ -13,7 +13,7 @@ use std::process::{Command, Stdio};
 use anyhow::{Context as _, Result, ensure};
 
 use crate::measure::{Bench, Effort, Measured, Point};
-use crate::rows::{Measure, Row, Target};
+use crate::rows::{Measure, Row};
 use crate::statistics::Summary;
 
 /// Whose figure it is.
@@ -204,8 +204,8 @@ fn stay_on_one_cpu() -> Result<()> {
     Ok(())
 }
 
-/// The rows whose names, texts or topics have one of the words in them, and those that they
-/// are compared with; all of them if there are no words.
+/// The rows whose names, texts or topics have one of the words in them; all of them if there
+/// are no words.
 pub(crate) fn select(rows: Vec<Row>, words: &[String]) -> Result<Vec<Row>> {
     if words.is_empty() {
         return Ok(rows);
@@ -227,18 +227,7 @@ pub(crate) fn select(rows: Vec<Row>, words: &[String]) -> Result<Vec<Row>> {
         );
     }
     let chosen = |row: &Row| words.iter().any(|word| has(row, word));
-    let needed: Vec<&str> = (rows.iter())
-        .filter(|row| chosen(row))
-        .filter_map(|row| match row.target {
-            Target::OfPeerIn(other, _) => Some(other),
-            _ => None,
-        })
-        .collect();
-    let is_wanted = |row: &Row| chosen(row) || needed.contains(&row.name);
-    let wanted: Vec<bool> = rows.iter().map(is_wanted).collect();
-    Ok((rows.into_iter().zip(wanted))
-        .filter_map(|(row, wanted)| wanted.then_some(row))
-        .collect())
+    Ok(rows.into_iter().filter(chosen).collect())
 }
 
 #[cfg(test)]
@@ -258,17 +247,13 @@ mod tests {
         assert_eq!(names(&["ENTRY-empty"]).unwrap(), ["entry-empty"]);
         assert_eq!(
             names(&["sigsegv", "division"]).unwrap(),
-            ["trap-out-of-bounds", "trap-division"]
+            [
+                "trap-out-of-bounds",
+                "trap-division",
+                "trap-division-by-zero"
+            ]
         );
         assert!(names(&["no such row"]).is_err());
-    }
-
-    #[test]
-    fn a_row_brings_the_one_that_it_is_compared_with() {
-        assert_eq!(
-            names(&["trap-explicit"]).unwrap(),
-            ["trap-unreachable", "trap-explicit"]
-        );
     }
 
     #[test]

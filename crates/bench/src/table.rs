@@ -33,56 +33,46 @@ impl Verdict {
     }
 }
 
-/// The row with whose peer this one is compared: itself, or another one.
-fn compared_with<'a>(outcome: &'a Outcome, all: &'a [Outcome]) -> Option<&'a Outcome> {
-    match outcome.row.target {
-        Target::OfPeerIn(name, _) => all.iter().find(|other| other.row.name == name),
-        _ => Some(outcome),
-    }
+/// Ours, as a multiple of the peer's.
+fn to_peer(outcome: &Outcome) -> Option<f64> {
+    Some(outcome.median(Side::Ours)? / outcome.median(Side::Peer)?)
 }
 
-/// Ours, as a multiple of what it is compared with: the peer in this row or in another one.
-pub(crate) fn ratio(outcome: &Outcome, all: &[Outcome]) -> Option<f64> {
-    let peer = compared_with(outcome, all)?.median(Side::Peer)?;
-    Some(outcome.median(Side::Ours)? / peer)
+/// Ours, as a multiple of the floor that counts.
+fn to_floor(outcome: &Outcome) -> Option<f64> {
+    Some(outcome.median(Side::Ours)? / floor(outcome)?)
 }
 
 /// Whether the row's target was reached.
-pub(crate) fn verdict(outcome: &Outcome, all: &[Outcome]) -> Verdict {
+pub(crate) fn verdict(outcome: &Outcome) -> Verdict {
     if outcome.found.is_err() {
         return Verdict::NotRun;
     }
-    let (figure, met): (_, fn(f64, f64) -> bool) = match outcome.row.target {
+    let at_most = |figure: f64, most: f64| figure <= most;
+    let met = match outcome.row.target {
         Target::None => return Verdict::NoTarget,
-        Target::OfPeer(most) | Target::OfPeerIn(_, most) => (
-            ratio(outcome, all).map(|ratio| (ratio, most)),
-            |ratio, most| ratio <= most,
-        ),
-        Target::BelowPeer => (
-            ratio(outcome, all).map(|ratio| (ratio, 1.0)),
-            |ratio, most| ratio < most,
-        ),
-        Target::AtMost(most) => (
-            outcome.median(Side::Ours).map(|ours| (ours, most)),
-            |ours, most| ours <= most,
-        ),
+        Target::OfPeer(most) => to_peer(outcome).map(|ratio| at_most(ratio, most)),
+        Target::BelowPeer => to_peer(outcome).map(|ratio| ratio < 1.0),
+        // Where nobody has written the floor down, there is nothing to be compared with.
+        Target::OfFloor(_) if outcome.row.floors.is_empty() => return Verdict::NoTarget,
+        Target::OfFloor(most) => to_floor(outcome).map(|ratio| at_most(ratio, most)),
+        Target::AtMost(most) => outcome.median(Side::Ours).map(|ours| at_most(ours, most)),
     };
-    match figure {
+    match met {
         None => Verdict::NotRun,
-        Some((figure, most)) if met(figure, most) => Verdict::Met,
-        Some(_) if is_below_floor(outcome, all) => Verdict::MissedBelowFloor,
-        Some(_) => Verdict::Missed,
+        Some(true) => Verdict::Met,
+        Some(false) if is_below_floor(outcome) => Verdict::MissedBelowFloor,
+        Some(false) => Verdict::Missed,
     }
 }
 
 /// The target as a figure of this run.
-fn limit(outcome: &Outcome, all: &[Outcome]) -> Option<f64> {
+fn limit(outcome: &Outcome) -> Option<f64> {
     match outcome.row.target {
         Target::None => None,
-        Target::OfPeer(most) | Target::OfPeerIn(_, most) => {
-            Some(compared_with(outcome, all)?.median(Side::Peer)? * most)
-        }
+        Target::OfPeer(most) => Some(outcome.median(Side::Peer)? * most),
         Target::BelowPeer => outcome.median(Side::Peer),
+        Target::OfFloor(most) => Some(floor(outcome)? * most),
         Target::AtMost(most) => Some(most),
     }
 }
@@ -93,9 +83,8 @@ pub(crate) fn floor(outcome: &Outcome) -> Option<f64> {
     outcome.median(Side::Floor(last))
 }
 
-fn is_below_floor(outcome: &Outcome, all: &[Outcome]) -> bool {
-    let limit = limit(outcome, all);
-    limit
+fn is_below_floor(outcome: &Outcome) -> bool {
+    limit(outcome)
         .zip(floor(outcome))
         .is_some_and(|(limit, floor)| limit < floor)
 }
@@ -109,13 +98,13 @@ pub(crate) fn notes(topic: Topic, all: &[Outcome]) -> String {
         .map(|outcome| format!("* *{}*: {}.\n", outcome.row.what, outcome.row.note))
         .collect();
     let missed: Vec<&Outcome> = of_topic()
-        .filter(|outcome| verdict(outcome, all).is_missed())
+        .filter(|outcome| verdict(outcome).is_missed())
         .collect();
     // What several rows have in common is said once.
     let same = |one: &&Outcome, next: &&Outcome| one.row.reason == next.row.reason;
     let reasons: String = (missed.chunk_by(same))
         .map(|rows| {
-            let figures: Vec<String> = rows.iter().map(|row| figures(row, all)).collect();
+            let figures: Vec<String> = rows.iter().copied().map(figures).collect();
             let reason = match rows[0].row.reason {
                 "" => "nobody has looked into it; *Spread* tells how far runs lie apart",
                 reason => reason,
@@ -132,9 +121,9 @@ pub(crate) fn notes(topic: Topic, all: &[Outcome]) -> String {
 }
 
 /// A row whose target was missed, and by how much.
-fn figures(outcome: &Outcome, all: &[Outcome]) -> String {
+fn figures(outcome: &Outcome) -> String {
     let figures = [
-        ("target", limit(outcome, all)),
+        ("target", limit(outcome)),
         ("floor", floor(outcome)),
         ("ours", outcome.median(Side::Ours)),
     ];
@@ -150,26 +139,28 @@ fn figures(outcome: &Outcome, all: &[Outcome]) -> String {
 pub(crate) fn of_topic(topic: Topic, all: &[Outcome]) -> String {
     let rows: Vec<Vec<String>> = (all.iter())
         .filter(|outcome| outcome.row.topic == topic)
-        .map(|outcome| line(outcome, all))
+        .map(line)
         .collect();
     let head = [
         "operation",
         "trapline",
         topic.peer(),
         "floor",
-        "ratio",
+        "to peer",
+        "to floor",
         "target",
         "",
     ];
     markdown(&head, &rows)
 }
 
-fn line(outcome: &Outcome, all: &[Outcome]) -> Vec<String> {
+fn line(outcome: &Outcome) -> Vec<String> {
     let row = &outcome.row;
     let figure = |side| {
         let figure = outcome.median(side);
         figure.map_or_else(|| String::from("—"), |figure| quantity(figure, row.unit))
     };
+    let ratio = |ratio: Option<f64>| ratio.map_or_else(|| String::from("—"), times);
     let floors: Vec<String> = (0..row.floors.len())
         .map(|nth| figure(Side::Floor(nth)))
         .collect();
@@ -182,17 +173,19 @@ fn line(outcome: &Outcome, all: &[Outcome]) -> Vec<String> {
         } else {
             floors.join(" / ")
         },
-        ratio(outcome, all).map_or_else(|| String::from("—"), times),
+        ratio(to_peer(outcome)),
+        ratio(to_floor(outcome)),
         target(row),
-        verdict(outcome, all).text().to_owned(),
+        verdict(outcome).text().to_owned(),
     ]
 }
 
 fn target(row: &Row) -> String {
     match row.target {
         Target::None => String::new(),
-        Target::OfPeer(most) | Target::OfPeerIn(_, most) => format!("≤ {}", times(most)),
-        Target::BelowPeer => format!("< {}", times(1.0)),
+        Target::OfPeer(most) => format!("≤ {} peer", times(most)),
+        Target::BelowPeer => String::from("< peer"),
+        Target::OfFloor(most) => format!("≤ {} floor", times(most)),
         Target::AtMost(most) => format!("{} at most", quantity(most, row.unit)),
     }
 }
@@ -321,41 +314,41 @@ mod tests {
 
     #[test]
     fn targets_are_met_up_to_their_limit() {
-        let met = |name, ours, peer| verdict(&outcome(name, ours, peer), &[]);
-        assert_eq!(met("entry-empty", 35.0, 100.0), Verdict::Met);
-        assert_eq!(met("entry-empty", 35.1, 100.0), Verdict::Missed);
+        let met = |name, ours, peer| verdict(&outcome(name, ours, peer));
+        assert_eq!(met("trap-unreachable", 25.0, 100.0), Verdict::Met);
+        assert_eq!(met("trap-unreachable", 25.1, 100.0), Verdict::Missed);
         assert_eq!(met("lookup-1", 99.0, 100.0), Verdict::Met);
         assert_eq!(met("lookup-1", 100.0, 100.0), Verdict::Missed);
         assert_eq!(met("nested-growth-100", 1.2, 9.0), Verdict::Met);
         assert_eq!(met("nested-growth-100", 1.3, 9.0), Verdict::Missed);
         assert_eq!(met("entry-values", 1e9, 1.0), Verdict::NoTarget);
+        let met = |ours, floors: &[f64]| verdict(&with_floors("entry-empty", ours, 1.0, floors));
+        assert_eq!(met(15.0, &[10.0]), Verdict::Met);
+        assert_eq!(met(15.1, &[10.0]), Verdict::Missed);
+        assert_eq!(met(15.0, &[]), Verdict::NotRun);
     }
 
     #[test]
-    fn a_row_may_be_compared_with_another_ones_peer() {
-        let all = [
-            outcome("trap-unreachable", 1.0, 6_000.0),
-            outcome("trap-explicit", 240.0, 200.0),
-        ];
-        assert_eq!(ratio(&all[1], &all), Some(0.04));
-        assert_eq!(verdict(&all[1], &all), Verdict::Met);
-        assert_eq!(ratio(&all[1], &all[1..]), None);
-        assert_eq!(verdict(&all[1], &all[1..]), Verdict::NotRun);
+    fn the_last_floor_is_what_ours_is_compared_with() {
+        let outcome = with_floors("trap-division", 30.0, 60.0, &[15.0, 10.0]);
+        assert_eq!(to_peer(&outcome), Some(0.5));
+        assert_eq!(to_floor(&outcome), Some(3.0));
+        assert_eq!(to_floor(&self::outcome("trap-division", 30.0, 60.0)), None);
     }
 
     #[test]
     fn the_table_has_a_line_for_each_row_also_if_it_failed() {
         let mut failed = outcome("entry-host-call", 1.0, 1.0);
         failed.found = Err(String::from("no"));
-        let all = [outcome("entry-empty", 11.2, 32.0), failed];
+        let all = [with_floors("entry-empty", 11.2, 32.0, &[8.0]), failed];
         let table = of_topic(Topic::Entry, &all);
         let lines: Vec<&str> = table.lines().collect();
         assert_eq!(lines.len(), 4);
         let length = lines[0].chars().count();
         assert!(lines.iter().all(|line| line.chars().count() == length));
         let cells: Vec<&str> = lines[2].split('|').map(str::trim).collect();
-        assert_eq!(cells[2..5], ["11.2 ns", "32.0 ns", "—"]);
-        assert_eq!(cells[5..8], ["0.35 ×", "≤ 0.35 ×", "met"]);
+        assert_eq!(cells[2..5], ["11.2 ns", "32.0 ns", "8.00 ns"]);
+        assert_eq!(cells[5..9], ["0.35 ×", "1.40 ×", "≤ 1.50 × floor", "met"]);
         assert!(lines[3].contains("| **not run** |"));
         assert_eq!(of_topic(Topic::Startup, &all), "");
     }
@@ -374,26 +367,15 @@ mod tests {
     #[test]
     fn a_target_below_the_last_floor_is_called_that() {
         let verdict = |ours, floors: &[f64]| {
-            let outcome = with_floors("trap-out-of-bounds", ours, 2_000.0, floors);
-            verdict(&outcome, &[])
+            // The target is 1,000.
+            verdict(&with_floors("trap-unreachable", ours, 4_000.0, floors))
         };
         let missed = Verdict::MissedBelowFloor;
         assert_eq!(verdict(1_600.0, &[1_900.0, 1_300.0]), missed);
-        assert_eq!(verdict(1_600.0, &[1_100.0, 1_300.0]), missed);
-        assert_eq!(verdict(1_600.0, &[1_900.0, 1_100.0]), Verdict::Missed);
-        assert_eq!(verdict(1_100.0, &[1_900.0, 1_300.0]), Verdict::Met);
+        assert_eq!(verdict(1_600.0, &[900.0, 1_300.0]), missed);
+        assert_eq!(verdict(1_600.0, &[1_900.0, 900.0]), Verdict::Missed);
+        assert_eq!(verdict(1_000.0, &[1_900.0, 1_300.0]), Verdict::Met);
         assert_eq!(verdict(1_600.0, &[]), Verdict::Missed);
-        // Another row's peer counts: the target is 300.
-        let all = [
-            outcome("trap-unreachable", 1.0, 6_000.0),
-            with_floors("trap-explicit", 400.0, 200.0, &[310.0]),
-        ];
-        assert_eq!(super::verdict(&all[1], &all), missed);
-        let all = [
-            outcome("trap-unreachable", 1.0, 6_000.0),
-            with_floors("trap-explicit", 400.0, 200.0, &[290.0]),
-        ];
-        assert_eq!(super::verdict(&all[1], &all), Verdict::Missed);
     }
 
     #[test]
@@ -401,7 +383,7 @@ mod tests {
         let outcome = |ours| with_floors("entry-empty", ours, 100.0, &[20.0]);
         let reason = outcome(0.0).row.reason;
         let missed = notes(Topic::Entry, &[outcome(40.0)]);
-        let figures = "(target 35.0 ns, floor 20.0 ns, ours 40.0 ns): ";
+        let figures = "(target 30.0 ns, floor 20.0 ns, ours 40.0 ns): ";
         assert!(
             missed.contains(&format!("{figures}{reason}.\n")),
             "{missed}"
@@ -417,7 +399,7 @@ mod tests {
 
     #[test]
     fn a_reason_that_rows_have_in_common_is_given_once() {
-        let missed = |name| outcome(name, 20.0, 20.0);
+        let missed = |name| with_floors(name, 20.0, 20.0, &[5.0, 10.0]);
         let all = ["trap-out-of-bounds", "trap-division", "trap-unreachable"].map(missed);
         let notes = notes(Topic::Traps, &all);
         assert_eq!(notes.matches(all[0].row.reason).count(), 1, "{notes}");

@@ -46,7 +46,15 @@ pub(crate) fn division<S: Side>(bench: &Bench) -> Result<Measured> {
     Ok(bench.time(|| drop(black_box(divide(&mut guest)))).into())
 }
 
-/// `unreachable` is an instruction that does not exist: SIGILL.
+/// A quotient that does not exist is found by compiled code, which traps as for `unreachable`.
+pub(crate) fn division_by_zero<S: Side>(bench: &Bench) -> Result<Measured> {
+    let mut guest = S::new(bench, Artifact::HardwareTraps, Backtraces::Off)?;
+    let divide = |guest: &mut S| guest.divide(black_box(1), black_box(0));
+    check_failure::<S, _>(divide(&mut guest), Reason::DivisionByZero, 0)?;
+    Ok(bench.time(|| drop(black_box(divide(&mut guest)))).into())
+}
+
+/// `unreachable` is an instruction that may not be run: SIGSEGV or SIGILL.
 pub(crate) fn unreachable<S: Side>(bench: &Bench) -> Result<Measured> {
     unreachable_in::<S>(bench, Artifact::HardwareTraps)
 }

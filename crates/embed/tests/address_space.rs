@@ -9,7 +9,6 @@ use std::fs::{self, File};
 use std::io;
 use std::os::unix::fs::FileExt as _;
 use std::ptr;
-use std::sync::Arc;
 
 use trapline_embed::platform::Hosted;
 use trapline_embed::{Engine, EngineConfig, Memory, MemorySettings, MemoryType, Store};
@@ -74,8 +73,8 @@ fn scenario() {
     let mut filler = Vec::with_capacity(MANY);
     for (host_memory, ty, bytes) in kinds {
         let engine = Engine::with_config(EngineConfig {
-            platform: Arc::new(Hosted),
             host_memory,
+            ..EngineConfig::default()
         });
         let mut row: Vec<_> = (0..64).map(|_| Alone::new(&engine, ty)).collect();
         for one in &mut row {

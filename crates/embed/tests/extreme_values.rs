@@ -5,11 +5,9 @@ mod common;
 
 use common::Mode;
 use std::fmt::{Debug, Display};
-use std::sync::Arc;
 use std::time::Duration;
 use trapline_arch::VirtualAddress;
 use trapline_code_registry::TrapKind;
-use trapline_embed::platform::Hosted;
 use trapline_embed::{
     Engine, EngineConfig, ExternRef, IndexType, Limits, Memory, MemoryError, MemorySettings,
     MemoryType, Module, RefType, SharedMemory, Store, Table, TableType, UsageError, Val,
@@ -197,8 +195,8 @@ fn settings_for_memories_of_any_size_are_kept_to_or_refused() {
         ];
         for host_memory in settings {
             let engine = Engine::with_config(EngineConfig {
-                platform: Arc::new(Hosted),
                 host_memory,
+                ..EngineConfig::default()
             });
             let mut store = Store::new(&engine, ());
             for max in [Some(2), None] {

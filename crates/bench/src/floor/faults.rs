@@ -22,8 +22,8 @@ pub(crate) enum Fault {
     Load,
     /// A division whose quotient is too large.
     Division,
-    /// An instruction that does not exist.
-    Illegal,
+    /// An instruction that user code may not run: what ours traps by on purpose.
+    Refused,
 }
 
 /// Where the fault is left for: program counter and stack pointer.
@@ -52,7 +52,7 @@ pub(crate) const fn fault_and_return(fault: Fault) -> Option<Measure> {
         (None, _) => None,
         (_, Fault::Load) => Some(|bench| measure(bench, Fault::Load, rewrite)),
         (_, Fault::Division) => Some(|bench| measure(bench, Fault::Division, rewrite)),
-        (_, Fault::Illegal) => Some(|bench| measure(bench, Fault::Illegal, rewrite)),
+        (_, Fault::Refused) => Some(|bench| measure(bench, Fault::Refused, rewrite)),
     }
 }
 
@@ -62,7 +62,7 @@ pub(crate) const fn fault_and_jump(fault: Fault) -> Option<Measure> {
         (None, _) => None,
         (_, Fault::Load) => Some(|bench| measure(bench, Fault::Load, jump)),
         (_, Fault::Division) => Some(|bench| measure(bench, Fault::Division, jump)),
-        (_, Fault::Illegal) => Some(|bench| measure(bench, Fault::Illegal, jump)),
+        (_, Fault::Refused) => Some(|bench| measure(bench, Fault::Refused, jump)),
     }
 }
 

@@ -64,6 +64,7 @@ pub(crate) enum Reason {
     Host,
     OutOfBounds,
     IntegerOverflow,
+    DivisionByZero,
     Unreachable,
 }
 

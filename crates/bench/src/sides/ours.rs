@@ -132,6 +132,7 @@ impl Side for Ours {
         let reason = match error.kind() {
             Some(TrapKind::MemoryOutOfBounds) => Reason::OutOfBounds,
             Some(TrapKind::IntegerOverflow) => Reason::IntegerOverflow,
+            Some(TrapKind::IntegerDivisionByZero) => Reason::DivisionByZero,
             Some(TrapKind::UnreachableCodeReached) => Reason::Unreachable,
             Some(_) => return None,
             None => error.host_error::<Failed>().map(|Failed| Reason::Host)?,

@@ -147,6 +147,7 @@ impl Side for Peer {
         let reason = match error.downcast_ref::<Trap>() {
             Some(Trap::MemoryOutOfBounds) => Reason::OutOfBounds,
             Some(Trap::IntegerOverflow) => Reason::IntegerOverflow,
+            Some(Trap::IntegerDivisionByZero) => Reason::DivisionByZero,
             Some(Trap::UnreachableCodeReached) => Reason::Unreachable,
             Some(_) => return None,
             None => error.downcast_ref::<Failed>().map(|Failed| Reason::Host)?,

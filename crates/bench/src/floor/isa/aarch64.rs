@@ -84,13 +84,13 @@ macro_rules! faulting {
 }
 
 faulting!(load: "ldr w9, [x1]");
-faulting!(illegal: "udf #0xc11f");
+faulting!(refused: "udf #0xc11f");
 
 /// Divisions do not fault here: compiled code checks and runs an illegal instruction.
 pub(in crate::floor) const fn faulting(fault: Fault) -> Option<Faulting> {
     Some(match fault {
         Fault::Load => load,
-        Fault::Division | Fault::Illegal => illegal,
+        Fault::Division | Fault::Refused => refused,
     })
 }
 

@@ -73,13 +73,13 @@ macro_rules! faulting {
 
 faulting!(load: "mov eax, [rsi]");
 faulting!(divide: "mov eax, 0x80000000", "cdq", "mov ecx, -1", "idiv ecx");
-faulting!(illegal: "ud2");
+faulting!(refused: "hlt");
 
 pub(in crate::floor) const fn faulting(fault: Fault) -> Option<Faulting> {
     Some(match fault {
         Fault::Load => load,
         Fault::Division => divide,
-        Fault::Illegal => illegal,
+        Fault::Refused => refused,
     })
 }
 
