@@ -15,7 +15,7 @@ use trapline_cpu_local::cpu_local;
 use crate::slot::UnwindSlot;
 use crate::store::AnyStore;
 use crate::vm::StoreWords;
-use crate::{Preparation, Store, TrapReason, VMStoreContext, VMStoreContextLayout, WasmFault};
+use crate::{Preparation, Store, VMStoreContext, VMStoreContextLayout, WasmFault};
 
 cpu_local! {
     /// The innermost activation of this CPU (hosted: of this thread), from
@@ -244,7 +244,7 @@ impl Activation {
         match prepared {
             Ok(()) => true,
             Err(error) => {
-                self.unwind.put(TrapReason::User(error), None).leave();
+                self.unwind.pass_on(error);
                 false
             }
         }

@@ -1,14 +1,13 @@
 //! Entering a guest, and being told how it was left.
 
-use core::mem::{self, MaybeUninit, needs_drop};
+use core::mem::{MaybeUninit, needs_drop};
 use core::ptr::NonNull;
 
 use trapline_arch::call_with_setjmp;
-use trapline_code_registry::TrapKind;
 
 use crate::activation::Activation;
 use crate::slot::Taken;
-use crate::{Store, Trap, TrapReason, VMContext, panic};
+use crate::{Left, Store, Trap, VMContext, panic};
 
 /// Runs `f`, which enters a guest of `store`; a trap in the guest comes back as
 /// `Err`, a panic of a host function called by the guest goes on unwinding from
@@ -96,12 +95,13 @@ where
     S: Store,
     F: FnOnce(NonNull<VMContext>) -> R,
 {
-    catch_traps_into(store, f, take_trap)
+    catch_traps_into(store, f, |left| left.into_trap())
 }
 
-/// [`catch_traps`] for embedders that have an error of their own: `into_error` makes it of the
-/// trap, right where that was recorded. It takes out what it needs, say with
-/// [`mem::replace`] and [`Option::take`]; the rest is dropped.
+/// [`catch_traps`] for embedders that have an error of their own: `into_error` makes it of what the
+/// guest was [`Left`] for. A trap is lent right where it was recorded: `into_error` takes out what it needs, say
+/// with [`Trap::take_reason`] and [`Option::take`]; the rest is dropped. An error of the embedder's that a
+/// host function has passed on ([`PassedOn`](crate::PassedOn)) comes back as it was.
 ///
 /// It runs when the guest has been left and everything is as it was before entry.
 ///
@@ -116,7 +116,7 @@ where
 pub fn catch_traps_into<S, R, E, F>(
     store: &S,
     f: F,
-    into_error: impl FnOnce(&mut Trap) -> E,
+    into_error: impl FnOnce(Left<'_>) -> E,
 ) -> Result<R, E>
 where
     S: Store,
@@ -180,7 +180,7 @@ where
     S: Store,
     F: FnOnce(NonNull<VMContext>) -> Option<R>,
 {
-    catch_traps_with_landing_pad_into(store, f, take_trap)
+    catch_traps_with_landing_pad_into(store, f, |left| left.into_trap())
 }
 
 /// [`catch_traps_with_landing_pad`] with an error of one's own: `into_error` is as for
@@ -200,7 +200,7 @@ where
 pub fn catch_traps_with_landing_pad_into<S, R, E, F>(
     store: &S,
     f: F,
-    into_error: impl FnOnce(&mut Trap) -> E,
+    into_error: impl FnOnce(Left<'_>) -> E,
 ) -> Result<R, E>
 where
     S: Store,
@@ -225,16 +225,10 @@ where
     Ok(result.unwrap_or_else(|| nothing_recorded()))
 }
 
-/// The whole trap.
-fn take_trap(trap: &mut Trap) -> Trap {
-    // What is left behind has nothing to drop.
-    mem::replace(trap, Trap::new(TrapReason::Wasm(TrapKind::InternalAssert)))
-}
-
 /// The error for the trap that was recorded; or goes on with the panic that was.
 #[cold]
 #[inline(never)]
-fn left<E>(activation: &Activation, into_error: impl FnOnce(&mut Trap) -> E) -> E {
+fn left<E>(activation: &Activation, into_error: impl FnOnce(Left<'_>) -> E) -> E {
     match activation.unwind().take() {
         Taken::Nothing => nothing_recorded(),
         Taken::Trap(mut trap) => {
@@ -245,8 +239,9 @@ fn left<E>(activation: &Activation, into_error: impl FnOnce(&mut Trap) -> E) -> 
                 frames = trap.backtrace.as_ref().map(trapline_backtrace::RawBacktrace::len),
                 "trap caught"
             );
-            into_error(&mut trap)
+            into_error(Left::Trap(&mut trap))
         }
+        Taken::Error(error) => into_error(Left::PassedOn(error)),
         Taken::Panic(payload) => panic::resume(payload),
     }
 }

@@ -104,6 +104,7 @@ mod capture;
 mod catch;
 mod handler;
 pub mod panic;
+mod passed_on;
 mod raise;
 mod slot;
 mod store;
@@ -120,10 +121,8 @@ pub use catch::{
     catch_traps, catch_traps_into, catch_traps_with_landing_pad, catch_traps_with_landing_pad_into,
 };
 pub use handler::{Interrupted, Outcome, handle_wasm_exception, handle_wasm_exception_with};
-pub use raise::{
-    raise_preexisting_trap, raise_trap, record_caught_reason, record_caught_trap, record_trap,
-    record_unwind,
-};
+pub use passed_on::{CaughtError, Left, PassedOn};
+pub use raise::{raise_preexisting_trap, raise_trap, record_trap, record_unwind};
 pub use store::{FaultVerdict, GuestFault, Preparation, Store};
 pub use suspend::{ActivationMark, SuspendedActivations, suspend_activations};
 pub use trap::{CoreDump, SandboxEscape, Trap, TrapReason, UnwindReason, WasmFault};

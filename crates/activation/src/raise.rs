@@ -10,7 +10,7 @@ use trapline_code_registry::TrapKind;
 
 use crate::activation::{Activation, head, head_here};
 use crate::capture::capture_for_trap;
-use crate::{Trap, TrapReason, UnwindReason, WasmFault, panic};
+use crate::{PassedOn, Trap, TrapReason, UnwindReason, WasmFault, panic};
 
 /// Records, in the innermost activation, why its guest is to be left, and
 /// captures what the guest's store wants of it: backtrace and core dump.
@@ -22,7 +22,8 @@ use crate::{Trap, TrapReason, UnwindReason, WasmFault, panic};
 /// A host error that carries a [`Trap`] (of a nested guest) is not captured
 /// again: it keeps the first backtrace and core dump. If it is nothing but that trap, it is
 /// passed on as it is; if the trap is somewhere among its causes, the new
-/// trap shares the trap's backtrace.
+/// trap shares the trap's backtrace. Embedders with errors of their own say so by the type
+/// ([`UnwindReason::PassedOn`]), which costs nothing, or are asked ([`Store::carries_trap`](crate::Store::carries_trap)).
 ///
 /// # Panics
 ///
@@ -35,6 +36,7 @@ pub fn record_unwind(reason: UnwindReason) {
     match reason {
         UnwindReason::Trap(TrapReason::User(error)) => record_host_error(error),
         UnwindReason::Trap(reason) => record_reason(reason),
+        UnwindReason::PassedOn(error) => record_passed_on(error),
         UnwindReason::Panic(payload) => record_panic(payload),
     }
 }
@@ -83,7 +85,7 @@ fn record_host_error(error: anyhow::Error) {
     };
     let mut cause: &(dyn Error + 'static) = error.as_ref();
     if as_trap(cause).is_some() {
-        return record_passed_on(activation, error);
+        return record_trap_in_error(activation, error);
     }
     let store = activation.store();
     // (`anyhow::Chain` can be walked from both ends, which takes its time.)
@@ -100,7 +102,7 @@ fn record_host_error(error: anyhow::Error) {
         }
         cause = earlier;
     }
-    record_with_backtrace(activation, error, None);
+    activation.unwind().pass_on(store.pass_on(error));
 }
 
 /// Records a host function's error with the backtrace that is known of it.
@@ -117,7 +119,7 @@ fn record_with_backtrace(
 
 /// Records a trap that a host function has passed on, or made itself.
 #[cold]
-fn record_passed_on(activation: &Activation, error: anyhow::Error) {
+fn record_trap_in_error(activation: &Activation, error: anyhow::Error) {
     let (reason, wasm_fault) = match error.downcast::<Trap>() {
         Ok(trap) if trap.backtrace.is_some() || trap.coredump.is_some() => {
             return activation.unwind().put_whole(trap);
@@ -134,39 +136,23 @@ fn record_passed_on(activation: &Activation, error: anyhow::Error) {
     unsafe { record_captured(activation, reason, wasm_fault) };
 }
 
-/// Records a trap of a nested guest that was caught, and that a host function passes on: as
-/// it is. Nothing is captured, also if the trap has no backtrace.
-///
-/// For embedders whose host functions say by the type of their error that it is such a trap;
-/// of the others [`record_unwind`] finds out.
-///
-/// # Panics
-///
-/// As [`record_unwind`].
-#[cold]
-#[inline(never)]
-pub fn record_caught_trap(trap: Trap) {
+/// Records an error that was caught before, as it is.
+//
+// In line as far as the slot: see there.
+#[inline]
+fn record_passed_on(error: PassedOn) {
     // SAFETY: the innermost activation lives further out than this call.
-    match unsafe { head_here().as_ref() } {
-        Some(activation) => activation.unwind().put_whole(trap),
-        None => outside(&trap.reason),
+    match unsafe { head().as_ref() } {
+        Some(activation) => activation.unwind().pass_on(error),
+        None => nobody_to_pass_on_to(error),
     }
 }
 
-/// The same for embedders that keep all but the reason themselves: a trap of this reason and
-/// nothing else.
-///
-/// # Panics
-///
-/// As [`record_unwind`].
-//
-// Of a reason in registers, or in memory, no more is moved than has to be.
-#[inline]
-pub fn record_caught_reason(reason: TrapReason) {
-    // SAFETY: the innermost activation lives further out than this call.
-    match unsafe { head().as_ref() } {
-        Some(activation) => activation.unwind().put(reason, None).leave(),
-        None => outside(&reason),
+#[cold]
+fn nobody_to_pass_on_to(error: PassedOn) -> ! {
+    match error {
+        PassedOn::Reason(reason) => outside(&reason),
+        PassedOn::Error(error) => outside(&error.into_trap().reason),
     }
 }
 

@@ -14,7 +14,7 @@ use core::ptr;
 
 use trapline_code_registry::TrapKind;
 
-use crate::{Trap, TrapReason, WasmFault};
+use crate::{CaughtError, PassedOn, Trap, TrapReason, WasmFault};
 
 /// What waits, if anything does. Once recorded, once read.
 pub(crate) struct UnwindSlot {
@@ -28,11 +28,13 @@ enum Holds {
     /// What is in the slot belongs to a [`SlotTrap`].
     Lent,
     Trap,
+    Error,
     Panic,
 }
 
 union Content {
     trap: ManuallyDrop<Trap>,
+    error: ManuallyDrop<Box<dyn CaughtError>>,
     panic: ManuallyDrop<Box<dyn Any + Send>>,
 }
 
@@ -40,6 +42,7 @@ union Content {
 pub(crate) enum Taken<'a> {
     Nothing,
     Trap(SlotTrap<'a>),
+    Error(Box<dyn CaughtError>),
     Panic(Box<dyn Any + Send>),
 }
 
@@ -61,7 +64,7 @@ impl UnwindSlot {
     /// Whether something has been recorded and not yet taken.
     #[inline]
     pub(crate) fn is_set(&self) -> bool {
-        matches!(self.holds.get(), Holds::Trap | Holds::Panic)
+        matches!(self.holds.get(), Holds::Trap | Holds::Error | Holds::Panic)
     }
 
     /// Puts in a trap of this reason, to be completed and then [left](SlotTrap::leave).
@@ -97,6 +100,33 @@ impl UnwindSlot {
         self.holds.set(Holds::Trap);
     }
 
+    /// Puts in an error that was caught before.
+    ///
+    /// # Panics
+    ///
+    /// As [`put`](Self::put).
+    //
+    // In line: of a reason no more is moved than there is of its variant.
+    #[inline(always)]
+    pub(crate) fn pass_on(&self, error: PassedOn) {
+        match error {
+            PassedOn::Reason(reason) => self.put(reason, None).leave(),
+            PassedOn::Error(error) => self.put_error(error),
+        }
+    }
+
+    /// Puts in an embedder's own error.
+    ///
+    /// # Panics
+    ///
+    /// As [`put`](Self::put).
+    fn put_error(&self, error: Box<dyn CaughtError>) {
+        self.lend();
+        // SAFETY: the slot was empty and is lent to us.
+        unsafe { self.error().write(error) };
+        self.holds.set(Holds::Error);
+    }
+
     /// Puts in the payload of a host panic.
     ///
     /// # Panics
@@ -117,6 +147,11 @@ impl UnwindSlot {
             Holds::Trap => {
                 self.holds.set(Holds::Lent);
                 Taken::Trap(SlotTrap(self))
+            }
+            Holds::Error => {
+                self.holds.set(Holds::Nothing);
+                // SAFETY: the slot holds an error, and from now on does not say so.
+                Taken::Error(unsafe { self.error().read() })
             }
             Holds::Panic => {
                 self.holds.set(Holds::Nothing);
@@ -139,6 +174,7 @@ impl UnwindSlot {
     fn recorded_already(&self) -> ! {
         let earlier = match self.holds.get() {
             Holds::Panic => "a host panic",
+            Holds::Error => "an error that was passed on",
             // SAFETY: the slot holds a trap, and is lent to nobody.
             Holds::Trap => unsafe { &*self.trap() }
                 .kind()
@@ -152,6 +188,12 @@ impl UnwindSlot {
     fn trap(&self) -> *mut Trap {
         // SAFETY: the address of a field of the content, for which the cell has room.
         unsafe { (&raw mut (*self.content.get().cast::<Content>()).trap).cast() }
+    }
+
+    #[inline]
+    fn error(&self) -> *mut Box<dyn CaughtError> {
+        // SAFETY: as above.
+        unsafe { (&raw mut (*self.content.get().cast::<Content>()).error).cast() }
     }
 
     #[inline]
@@ -278,6 +320,10 @@ mod tests {
         slot.put_panic(Box::new(Arc::clone(&count)));
         drop(slot);
         assert_eq!(Arc::strong_count(&count), 1);
+        let slot = UnwindSlot::new();
+        slot.put_error(Box::new(Trap::new(counted(&count))));
+        drop(slot);
+        assert_eq!(Arc::strong_count(&count), 1);
         // When its completion is given up.
         let slot = UnwindSlot::new();
         drop(slot.put(counted(&count), None));
@@ -310,5 +356,13 @@ mod tests {
         drop(trap);
         slot.put_panic(Box::new(7));
         assert!(matches!(slot.take(), Taken::Panic(payload) if payload.is::<i32>()));
+        slot.put_error(Box::new(Trap::new(counted(&count))));
+        assert!(catch_unwind(AssertUnwindSafe(|| slot.put_panic(Box::new(7)))).is_err());
+        let Taken::Error(error) = slot.take() else {
+            panic!("it is still there");
+        };
+        assert!(!slot.is_set());
+        assert_eq!(error.into_trap().kind(), None);
+        assert_eq!(Arc::strong_count(&count), 1);
     }
 }

@@ -10,7 +10,9 @@ use trapline_backtrace::RawBacktrace;
 use trapline_code_registry::TrapKind;
 
 use crate::vm::StoreWords;
-use crate::{CoreDump, TrapReason, VMContext, VMStoreContext, VMStoreContextLayout, WasmFault};
+use crate::{
+    CoreDump, PassedOn, TrapReason, VMContext, VMStoreContext, VMStoreContextLayout, WasmFault,
+};
 
 /// A fault of compiled code at an instruction that its trap table lists.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -121,9 +123,9 @@ pub unsafe trait Store {
     /// # Errors
     ///
     /// Why guests of the store can't run here. None is entered then: it is what
-    /// [`catch_traps`](crate::catch_traps) returns, as a host function's error without
-    /// a backtrace.
-    fn prepare(&self) -> anyhow::Result<()> {
+    /// [`catch_traps`](crate::catch_traps) returns, as it is: an `anyhow::Error` becomes a
+    /// host function's error without a backtrace.
+    fn prepare(&self) -> Result<(), PassedOn> {
         Ok(())
     }
 
@@ -148,8 +150,8 @@ pub unsafe trait Store {
 
     /// Whether this is an error of the embedder's own that has, from a nested guest, a trap
     /// with its backtrace: then none is captured for the host function's error that it is a
-    /// cause of. For errors that are, or have in them, a [`Trap`](crate::Trap) as a cause
-    /// nobody asks.
+    /// cause of, which [`pass_on`](Self::pass_on) gets. For errors that are, or have in them, a
+    /// [`Trap`](crate::Trap) as a cause nobody asks.
     ///
     /// Called with the causes of a host function's error as it is recorded, outermost
     /// first, until one carries a trap. It must not panic, as [`coredump`](Self::coredump).
@@ -157,6 +159,12 @@ pub unsafe trait Store {
     fn carries_trap(&self, cause: &(dyn Error + 'static)) -> bool {
         let _ = cause;
         false
+    }
+
+    /// What is recorded for a host function's error of which [`carries_trap`](Self::carries_trap)
+    /// has said that one of its causes carries a trap. It must not panic, either.
+    fn pass_on(&self, error: anyhow::Error) -> PassedOn {
+        error.into()
     }
 
     /// A core dump of the store, taken when a trap is recorded, while the
@@ -187,6 +195,7 @@ pub(crate) trait AnyStore {
     fn on_guest_fault(&self, fault: &GuestFault) -> FaultVerdict;
     fn backtrace_limit(&self) -> usize;
     fn carries_trap(&self, cause: &(dyn Error + 'static)) -> bool;
+    fn pass_on(&self, error: anyhow::Error) -> PassedOn;
     fn coredump(&self, reason: &TrapReason, backtrace: Option<&RawBacktrace>) -> Option<CoreDump>;
 }
 
@@ -214,6 +223,10 @@ impl<S: Store> AnyStore for S {
 
     fn carries_trap(&self, cause: &(dyn Error + 'static)) -> bool {
         Store::carries_trap(self, cause)
+    }
+
+    fn pass_on(&self, error: anyhow::Error) -> PassedOn {
+        Store::pass_on(self, error)
     }
 
     fn coredump(&self, reason: &TrapReason, backtrace: Option<&RawBacktrace>) -> Option<CoreDump> {

@@ -10,6 +10,8 @@ use trapline_arch::VirtualAddress;
 use trapline_backtrace::{INLINE_FRAMES, RawBacktrace};
 use trapline_code_registry::TrapKind;
 
+use crate::PassedOn;
+
 /// A caught trap: why a guest was left, and from where.
 #[derive(Debug)]
 #[non_exhaustive]
@@ -45,6 +47,17 @@ impl Trap {
     #[must_use]
     pub const fn kind(&self) -> Option<TrapKind> {
         self.reason.kind()
+    }
+
+    /// Whether there is nothing in it but the reason.
+    #[must_use]
+    pub const fn has_only_a_reason(&self) -> bool {
+        self.backtrace.is_none() && self.coredump.is_none() && self.wasm_fault.is_none()
+    }
+
+    /// Takes out all there is; an assertion that failed is what is left, which has nothing to drop.
+    pub(crate) const fn take(&mut self) -> Self {
+        mem::replace(self, Self::new(TrapReason::Wasm(TrapKind::InternalAssert)))
     }
 
     /// Takes the reason out of a trap that is not used any more, as in
@@ -140,13 +153,23 @@ impl From<TrapKind> for TrapReason {
 pub enum UnwindReason {
     /// A host function panicked, with this payload.
     Panic(Box<dyn Any + Send>),
-    /// A trap.
+    /// A trap: backtrace and core dump are captured as it is recorded.
     Trap(TrapReason),
+    /// An error that was caught before.
+    PassedOn(PassedOn),
 }
 
-impl From<TrapReason> for UnwindReason {
-    fn from(reason: TrapReason) -> Self {
-        Self::Trap(reason)
+impl<R: Into<TrapReason>> From<R> for UnwindReason {
+    #[inline]
+    fn from(reason: R) -> Self {
+        Self::Trap(reason.into())
+    }
+}
+
+impl From<PassedOn> for UnwindReason {
+    #[inline]
+    fn from(error: PassedOn) -> Self {
+        Self::PassedOn(error)
     }
 }
 

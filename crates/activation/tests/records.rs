@@ -3,6 +3,7 @@
 
 mod support;
 
+use std::any::Any;
 use std::cell::{Cell, RefCell};
 use std::error::Error;
 use std::fmt;
@@ -16,10 +17,10 @@ use support::{
     trap_in, trap_pcs, unchanged,
 };
 use trapline_activation::{
-    Activation, CoreDump, Preparation, Trap, TrapReason, UnwindReason, WasmFault,
-    capture_backtrace, catch_traps, catch_traps_into, catch_traps_with_landing_pad,
+    Activation, CaughtError, CoreDump, Left, PassedOn, Preparation, Trap, TrapReason, UnwindReason,
+    WasmFault, capture_backtrace, catch_traps, catch_traps_into, catch_traps_with_landing_pad,
     catch_traps_with_landing_pad_into, for_each_activation, raise_preexisting_trap, raise_trap,
-    record_caught_reason, record_caught_trap, record_trap, record_unwind,
+    record_trap, record_unwind,
 };
 use trapline_arch::VirtualAddress;
 use trapline_code_registry::TrapKind;
@@ -388,22 +389,68 @@ fn a_host_error_that_is_raised_anew_in_each_layer_is_captured_in_each() {
     assert_eq!(store.captures.get(), 6);
 }
 
+/// What an embedder makes of a trap of a nested guest.
+#[derive(PartialEq, Debug)]
+struct Theirs(u32);
+
+impl fmt::Display for Theirs {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("theirs")
+    }
+}
+
+impl Error for Theirs {}
+
+impl CaughtError for Theirs {
+    fn into_trap(self: Box<Self>) -> Trap {
+        Trap::new(TrapReason::User(anyhow::Error::new(*self)))
+    }
+}
+
+#[test]
+fn an_embedders_own_error_that_is_passed_on_comes_out_as_it_went_in() {
+    register_guest();
+    let store = FakeStore::new();
+    let host = || -> HostResult {
+        record_unwind(PassedOn::Error(Box::new(Theirs(7))).into());
+        // SAFETY: nothing between here and the guest has a destructor left.
+        unsafe { raise_preexisting_trap() }
+    };
+    let program = Program::new().frames(2).host(&host);
+    // SAFETY: programs of the tests are complete.
+    let guest = |caller| unsafe { program.enter(caller) };
+    let into = |left: Left<'_>| match left {
+        Left::Trap(_) => panic!("it was passed on"),
+        Left::PassedOn(error) => {
+            let error: Box<dyn Any> = error;
+            error.downcast::<Theirs>().unwrap()
+        }
+    };
+    let by_pad =
+        catch_traps_with_landing_pad_into(&store, |caller| guest(caller).then_some(()), into);
+    let by_context = catch_traps_into(&store, |caller| assert!(guest(caller)), into);
+    assert_eq!(
+        [by_pad, by_context],
+        [Err(Box::new(Theirs(7))), Err(Box::new(Theirs(7)))]
+    );
+    // Who does not know the type gets a trap.
+    for way_in in WAYS_IN {
+        let trap = way_in(&store, &program).unwrap_err();
+        let TrapReason::User(error) = trap.reason else {
+            panic!("made of theirs");
+        };
+        assert_eq!(error.downcast_ref(), Some(&Theirs(7)));
+    }
+    assert_eq!((store.captures.get(), store.coredumps.get()), (0, 0));
+}
+
 #[test]
 fn no_backtrace_is_captured_for_a_host_error_that_carries_one_of_the_embedders() {
-    /// What an embedder makes of a trap of a nested guest.
-    #[derive(Debug)]
-    struct Theirs;
-    impl fmt::Display for Theirs {
-        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-            f.write_str("theirs")
-        }
-    }
-    impl Error for Theirs {}
     register_guest();
     for way_in in WAYS_IN {
         let store = FakeStore::new();
         store.carries_trap.set(|cause| cause.is::<Theirs>());
-        let error = || anyhow::Error::new(Theirs).context("on the way");
+        let error = || anyhow::Error::new(Theirs(1)).context("on the way");
         let host = || Err(TrapReason::User(error()));
         let trap = way_in(&store, &Program::new().frames(2).host(&host)).unwrap_err();
         assert!(trap.backtrace.is_none());
@@ -447,7 +494,7 @@ fn a_caught_trap_is_passed_on_as_it_is() {
                 frames.set(trap.backtrace.as_ref().map(|_| frames_ptr(&trap)));
                 let captures = store.captures.replace(0);
                 assert_eq!(captures, 1);
-                record_caught_trap(trap);
+                record_unwind(PassedOn::from(trap).into());
                 // SAFETY: nothing between here and the guest has a destructor left.
                 unsafe { raise_preexisting_trap() }
             };
@@ -461,9 +508,10 @@ fn a_caught_trap_is_passed_on_as_it_is() {
             assert_eq!(trap.backtrace.is_some(), limit > 0);
         }
     }
-    let message = panic_message(|| record_caught_trap(Trap::new(TrapKind::OutOfFuel.into())));
+    let message = panic_message(|| record_unwind(PassedOn::Error(Box::new(Theirs(7))).into()));
     assert!(message.contains("outside of any catch_traps"), "{message}");
-    let message = panic_message(|| record_caught_reason(TrapKind::OutOfFuel.into()));
+    let message =
+        panic_message(|| record_unwind(PassedOn::Reason(TrapKind::OutOfFuel.into()).into()));
     assert!(message.contains("outside of any catch_traps"), "{message}");
 }
 
@@ -478,7 +526,7 @@ fn of_a_caught_trap_the_reason_alone_can_be_passed_on() {
             let trap = way_in(&store, &inner).unwrap_err();
             assert!(trap.backtrace.is_some());
             store.captures.set(0);
-            record_caught_reason(trap.reason);
+            record_unwind(PassedOn::Reason(trap.reason).into());
             // SAFETY: nothing between here and the guest has a destructor left.
             unsafe { raise_preexisting_trap() }
         };
@@ -492,7 +540,10 @@ fn of_a_caught_trap_the_reason_alone_can_be_passed_on() {
 #[test]
 fn an_error_of_ones_own_is_made_of_the_trap_when_all_is_as_it_was_before() {
     register_guest();
-    let into = |trap: &mut Trap| {
+    let into = |left: Left<'_>| {
+        let Left::Trap(trap) = left else {
+            panic!("nothing was passed on");
+        };
         assert!(for_each_activation(|_| ControlFlow::Break(())).is_continue());
         (trap.kind(), trap.backtrace.take())
     };
@@ -726,7 +777,10 @@ fn guests_may_be_entered_while_a_trap_of_their_store_is_completed_and_made_an_er
     for (program, is_hosts) in programs.iter().zip([false, true]) {
         for pad in [false, true] {
             store.while_dumped.set(Some(enter_and_leave));
-            let into = |trap: &mut Trap| {
+            let into = |left: Left<'_>| {
+                let Left::Trap(trap) = left else {
+                    panic!("nothing was passed on");
+                };
                 enter_and_leave(&store);
                 (trap.kind(), trap.backtrace.take())
             };

@@ -126,11 +126,11 @@ mod compiled;
 mod objects;
 mod store;
 
-pub use api::instantiate::{InstantiateError, LinkError, LinkErrorKind};
 pub use api::linker::Linker;
 pub use backtrace::{WasmBacktrace, WasmFrame};
 pub use calls::caller::Caller;
-pub use calls::error::{Error, HostFailure, TrapReasonRef};
+pub use calls::error::{Error, TrapReasonRef};
+pub use calls::instantiate_error::{InstantiateError, LinkError, LinkErrorKind};
 pub use calls::typed::{HostReturn, IntoFunc, TypedFunc, WasmValue, WasmValues};
 pub use calls::value::{ExternRef, Val};
 pub use engine::{Engine, EngineConfig};

@@ -25,8 +25,9 @@
 //! | `Result<*mut u8, E>` | `*mut u8` | all ones | yes |
 //! | `Result<Infallible, E>` | `()` | always a failure | yes |
 //!
-//! `E` is anything that becomes a [`TrapReason`]: `anyhow::Error`, `TrapKind`,
-//! `TrapReason` itself.
+//! `E` is anything that becomes an [`UnwindReason`]: what becomes a [`TrapReason`](trapline_activation::TrapReason) (`anyhow::Error`,
+//! `TrapKind`), and errors of an embedder's own that say themselves how they are recorded, say as they are
+//! ([`PassedOn`](trapline_activation::PassedOn)).
 //!
 //! # Example
 //!
@@ -51,7 +52,7 @@ use core::convert::Infallible;
 use core::num::NonZeroU32;
 use core::ptr::{self, NonNull};
 
-use trapline_activation::{TrapReason, UnwindReason, panic, record_unwind};
+use trapline_activation::{UnwindReason, panic, record_unwind};
 
 /// What a host function may return, and what compiled code gets of it.
 pub trait HostResult {
@@ -109,7 +110,7 @@ pub unsafe trait HostResultHasUnwindSentinel {
     /// # Errors
     ///
     /// The reason to leave the guest.
-    fn into_abi(self) -> Result<Self::Abi, TrapReason>;
+    fn into_abi(self) -> Result<Self::Abi, UnwindReason>;
 }
 
 /// Runs a host function that was called by compiled code, and gives what
@@ -121,7 +122,7 @@ pub unsafe trait HostResultHasUnwindSentinel {
 ///
 /// If there is something to record, but no activation, or something recorded
 /// already.
-#[inline]
+#[inline(always)]
 pub fn catch_unwind_and_record_trap<R: HostResult>(f: impl FnOnce() -> R) -> R::Abi {
     R::run_and_record(f)
 }
@@ -165,7 +166,7 @@ where
     fn maybe_catch_unwind(f: impl FnOnce() -> Self) -> (Self::Abi, Option<UnwindReason>) {
         match panic::catch(|| f().into_abi()) {
             Ok(Ok(abi)) => (abi, None),
-            Ok(Err(reason)) => (Self::SENTINEL, Some(UnwindReason::Trap(reason))),
+            Ok(Err(reason)) => (Self::SENTINEL, Some(reason)),
             Err(payload) => (Self::SENTINEL, Some(UnwindReason::Panic(payload))),
         }
     }
@@ -173,12 +174,14 @@ where
     // An error is recorded where it is caught sight of, not carried out first. A panic of what
     // records it (an error's own `source`, a core dump, no activation) is one of the host's, and
     // goes on as such.
-    #[inline]
+    //
+    // In line, with what records: the type of the error tells which reason it can be.
+    #[inline(always)]
     fn run_and_record(f: impl FnOnce() -> Self) -> Self::Abi {
         let caught = panic::catch(|| match f().into_abi() {
             Ok(abi) => abi,
             Err(reason) => {
-                record(UnwindReason::Trap(reason));
+                record_unwind(reason);
                 Self::SENTINEL
             }
         });
@@ -190,57 +193,57 @@ where
 }
 
 // SAFETY: success is `true`.
-unsafe impl<E: Into<TrapReason>> HostResultHasUnwindSentinel for Result<(), E> {
+unsafe impl<E: Into<UnwindReason>> HostResultHasUnwindSentinel for Result<(), E> {
     type Abi = bool;
     const SENTINEL: bool = false;
 
     #[inline]
-    fn into_abi(self) -> Result<bool, TrapReason> {
+    fn into_abi(self) -> Result<bool, UnwindReason> {
         self.map(|()| true).map_err(Into::into)
     }
 }
 
 // SAFETY: success is not zero, by the type.
-unsafe impl<E: Into<TrapReason>> HostResultHasUnwindSentinel for Result<NonZeroU32, E> {
+unsafe impl<E: Into<UnwindReason>> HostResultHasUnwindSentinel for Result<NonZeroU32, E> {
     type Abi = u32;
     const SENTINEL: u32 = 0;
 
     #[inline]
-    fn into_abi(self) -> Result<u32, TrapReason> {
+    fn into_abi(self) -> Result<u32, UnwindReason> {
         self.map(NonZeroU32::get).map_err(Into::into)
     }
 }
 
 // SAFETY: a `u32` extended by zeros is less than 2^32.
-unsafe impl<E: Into<TrapReason>> HostResultHasUnwindSentinel for Result<u32, E> {
+unsafe impl<E: Into<UnwindReason>> HostResultHasUnwindSentinel for Result<u32, E> {
     type Abi = u64;
     const SENTINEL: u64 = u64::MAX;
 
     #[inline]
-    fn into_abi(self) -> Result<u64, TrapReason> {
+    fn into_abi(self) -> Result<u64, UnwindReason> {
         self.map(u64::from).map_err(Into::into)
     }
 }
 
 // SAFETY: success is 0 or 1.
-unsafe impl<E: Into<TrapReason>> HostResultHasUnwindSentinel for Result<bool, E> {
+unsafe impl<E: Into<UnwindReason>> HostResultHasUnwindSentinel for Result<bool, E> {
     type Abi = u32;
     const SENTINEL: u32 = u32::MAX;
 
     #[inline]
-    fn into_abi(self) -> Result<u32, TrapReason> {
+    fn into_abi(self) -> Result<u32, UnwindReason> {
         self.map(u32::from).map_err(Into::into)
     }
 }
 
 // SAFETY: a pointer with all bits set is turned into a failure below, so that
 // compiled code never takes it for one by accident.
-unsafe impl<E: Into<TrapReason>> HostResultHasUnwindSentinel for Result<*mut u8, E> {
+unsafe impl<E: Into<UnwindReason>> HostResultHasUnwindSentinel for Result<*mut u8, E> {
     type Abi = *mut u8;
     const SENTINEL: *mut u8 = ptr::without_provenance_mut(usize::MAX);
 
     #[inline]
-    fn into_abi(self) -> Result<*mut u8, TrapReason> {
+    fn into_abi(self) -> Result<*mut u8, UnwindReason> {
         match self {
             Ok(pointer) if pointer == Self::SENTINEL => Err(sentinel_as_value()),
             Ok(pointer) => Ok(pointer),
@@ -250,19 +253,20 @@ unsafe impl<E: Into<TrapReason>> HostResultHasUnwindSentinel for Result<*mut u8,
 }
 
 #[cold]
-fn sentinel_as_value() -> TrapReason {
-    TrapReason::User(anyhow::anyhow!(
+fn sentinel_as_value() -> UnwindReason {
+    anyhow::anyhow!(
         "a host function returned the pointer with all bits set, which stands for failure"
-    ))
+    )
+    .into()
 }
 
 // SAFETY: there is no success.
-unsafe impl<E: Into<TrapReason>> HostResultHasUnwindSentinel for Result<Infallible, E> {
+unsafe impl<E: Into<UnwindReason>> HostResultHasUnwindSentinel for Result<Infallible, E> {
     type Abi = ();
     const SENTINEL: () = ();
 
     #[inline]
-    fn into_abi(self) -> Result<(), TrapReason> {
+    fn into_abi(self) -> Result<(), UnwindReason> {
         match self {
             Ok(never) => match never {},
             Err(error) => Err(error.into()),

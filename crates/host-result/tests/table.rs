@@ -12,8 +12,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind, panic_any};
 use std::ptr::{self, NonNull};
 
 use trapline_activation::{
-    ExitFp, Store, Trap, TrapReason, UnwindReason, VMContext, VMStoreContext, VMStoreContextLayout,
-    WasmFault, catch_traps, for_each_activation, record_unwind,
+    ExitFp, PassedOn, Store, Trap, TrapReason, UnwindReason, VMContext, VMStoreContext,
+    VMStoreContextLayout, WasmFault, catch_traps, for_each_activation, record_unwind,
 };
 use trapline_arch::VirtualAddress;
 use trapline_code_registry::TrapKind;
@@ -96,6 +96,7 @@ where
     Result<T, TrapReason>: HostResult<Abi = A> + HostResultHasUnwindSentinel<Abi = A>,
     Result<T, anyhow::Error>: HostResult<Abi = A>,
     Result<T, TrapKind>: HostResult<Abi = A>,
+    Result<T, PassedOn>: HostResult<Abi = A>,
 {
     for (value, expected) in values {
         let (abi, result) = call(|| -> Result<T, TrapReason> {
@@ -116,6 +117,7 @@ where
     Result<T, TrapReason>: HostResult<Abi = A> + HostResultHasUnwindSentinel<Abi = A>,
     Result<T, anyhow::Error>: HostResult<Abi = A>,
     Result<T, TrapKind>: HostResult<Abi = A>,
+    Result<T, PassedOn>: HostResult<Abi = A>,
 {
     let declared = <Result<T, TrapReason> as HostResultHasUnwindSentinel>::SENTINEL;
     assert_eq!(declared, sentinel);
@@ -131,6 +133,17 @@ where
     };
     assert!(error.is::<std::fmt::Error>());
     assert_eq!(error.to_string(), "context");
+
+    // A trap of a nested guest, passed on as it is.
+    let (abi, result) =
+        call(|| -> Result<T, PassedOn> { Err(PassedOn::Reason(TrapKind::CastFailure.into())) });
+    assert_eq!(abi, sentinel);
+    let trap = result.unwrap_err();
+    assert!(matches!(
+        trap.reason,
+        TrapReason::Wasm(TrapKind::CastFailure)
+    ));
+    assert!(trap.backtrace.is_none(), "captured again");
 
     // A kind of trap.
     let (abi, result) = call(|| -> Result<T, TrapKind> { Err(TrapKind::AllocationTooLarge) });

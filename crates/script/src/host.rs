@@ -9,18 +9,17 @@
 //! | `fail` | `(param i32)` | fails with [`Refused`], which keeps the number |
 //! | `fail_now` | `()` | fails with [`Refused`], number 0 |
 //! | `panic` | `(param i32)` | panics with [`Panicked`], which keeps the number |
-//! | `call_back` | `(param funcref)` | calls the function, of type `()`, and passes its failure on |
-//! | `try_call` | `(param funcref) (result i32)` | calls the function, of type `()`; 0 if it returned, 1 if it failed |
+//! | `call_back` | `(param funcref)` | calls the function, of type `()`, and passes its failure on; fails if that is null or of another type |
+//! | `try_call` | `(param funcref) (result i32)` | calls the function, of type `()`; 0 if it returned, 1 if it failed; fails itself if that is null or of another type |
 //! | `print_backtrace` | `()` | prints the guest's backtrace, without a trap, to standard output |
 
 use alloc::boxed::Box;
 use alloc::format;
 use alloc::string::ToString as _;
-use alloc::vec::Vec;
 use core::fmt;
 
 use trapline_activation::panic::resume;
-use trapline_embed::{Caller, Error, Func, FuncType, Linker, StoreContext, Val, ValType};
+use trapline_embed::{Caller, Error, Func, FuncType, Linker, StoreContext, TypedFunc, ValType};
 
 use crate::console::Console;
 use crate::report::Backtrace;
@@ -92,14 +91,15 @@ pub fn define<T: Console>(linker: &mut Linker<T>) -> Result<(), Error> {
         MODULE,
         "call_back",
         |mut caller: Caller<'_, T>, callee: Option<Func>| -> anyhow::Result<()> {
-            call(&mut caller, callee)
+            Ok(callback(&caller, callee)?.call(&mut caller, ())?)
         },
     );
     linker.func_wrap(
         MODULE,
         "try_call",
         |mut caller: Caller<'_, T>, callee: Option<Func>| -> anyhow::Result<i32> {
-            Ok(i32::from(call(&mut caller, callee).is_err()))
+            let callee = callback(&caller, callee)?;
+            Ok(i32::from(callee.call(&mut caller, ()).is_err()))
         },
     );
     linker.func_wrap(
@@ -119,9 +119,11 @@ fn panic_with(code: i32) {
     resume(Box::new(Panicked { code }));
 }
 
-fn call<T: Console>(store: &mut StoreContext<T>, callee: Option<Func>) -> anyhow::Result<()> {
+/// The function to call back, if there is one and it is of type `()`.
+fn callback<T: Console>(
+    store: &StoreContext<T>,
+    callee: Option<Func>,
+) -> anyhow::Result<TypedFunc<(), ()>> {
     let callee = callee.ok_or_else(|| anyhow::anyhow!("the function to call back is null"))?;
-    let nothing: Vec<Val> = callee.call(store, &[])?;
-    debug_assert!(nothing.is_empty());
-    Ok(())
+    Ok(callee.typed(store)?)
 }

@@ -55,15 +55,14 @@ pub use trapline_host_result as host_result;
 pub use trapline_signal as signal;
 
 pub use trapline_activation::{
-    ACTIVATION, Activation, ActivationHead, ActivationMark, CoreDump, ExitFp, FaultVerdict,
-    GuestFault, Interrupted, LandingPadWords, Outcome, Preparation, SandboxEscape, Store,
-    SuspendedActivations, Trap, TrapReason, UnwindReason, VMContext, VMStoreContext,
-    VMStoreContextLayout, WasmFault, capture_backtrace, capture_backtrace_inline,
+    ACTIVATION, Activation, ActivationHead, ActivationMark, CaughtError, CoreDump, ExitFp,
+    FaultVerdict, GuestFault, Interrupted, LandingPadWords, Left, Outcome, PassedOn, Preparation,
+    SandboxEscape, Store, SuspendedActivations, Trap, TrapReason, UnwindReason, VMContext,
+    VMStoreContext, VMStoreContextLayout, WasmFault, capture_backtrace, capture_backtrace_inline,
     capture_backtrace_limited, catch_traps, catch_traps_into, catch_traps_with_landing_pad,
     catch_traps_with_landing_pad_into, for_each_activation, handle_wasm_exception,
-    handle_wasm_exception_with, raise_preexisting_trap, raise_trap, record_caught_reason,
-    record_caught_trap, record_trap, record_unwind, suspend_activations, visit_frames,
-    visit_frames_from,
+    handle_wasm_exception_with, raise_preexisting_trap, raise_trap, record_trap, record_unwind,
+    suspend_activations, visit_frames, visit_frames_from,
 };
 pub use trapline_arch::{
     JmpBuf, JmpBufStruct, LandingPoint, NEXT_OLDER_FP_FROM_FP_OFFSET, NEXT_OLDER_SP_FROM_FP_OFFSET,

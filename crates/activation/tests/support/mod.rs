@@ -18,7 +18,7 @@ use std::sync::{Arc, Mutex};
 
 use trapline_activation::{
     ACTIVATION, Activation, CoreDump, ExitFp, FaultVerdict, GuestFault, LandingPadWords, Outcome,
-    Preparation, Store, Trap, TrapReason, UnwindReason, VMContext, VMStoreContext,
+    PassedOn, Preparation, Store, Trap, TrapReason, UnwindReason, VMContext, VMStoreContext,
     VMStoreContextLayout, WasmFault, capture_backtrace, catch_traps, catch_traps_with_landing_pad,
     handle_wasm_exception, raise_preexisting_trap, record_unwind,
 };
@@ -287,13 +287,16 @@ unsafe impl Store for FakeStore {
         self.preparation.get()
     }
 
-    fn prepare(&self) -> anyhow::Result<()> {
+    fn prepare(&self) -> Result<(), PassedOn> {
         self.preparations.set(self.preparations.get() + 1);
         if let Some(f) = self.while_prepared.get() {
             f(self);
         }
-        anyhow::ensure!(self.can_be_prepared.get(), "no handlers here");
-        Ok(())
+        if self.can_be_prepared.get() {
+            Ok(())
+        } else {
+            Err(anyhow::anyhow!("no handlers here").into())
+        }
     }
 
     fn carries_trap(&self, cause: &(dyn Error + 'static)) -> bool {

@@ -6,9 +6,9 @@ use alloc::sync::Arc;
 use core::fmt;
 use core::marker::PhantomData;
 
-use crate::api::instantiate::InstantiateError;
 use crate::calls::caller::Caller;
 use crate::calls::error::Error;
+use crate::calls::instantiate_error::InstantiateError;
 use crate::calls::typed::IntoFunc;
 use crate::calls::value::Val;
 use crate::engine::Engine;

@@ -3,7 +3,7 @@
 mod func;
 mod global;
 mod instance;
-pub(crate) mod instantiate;
+mod instantiate;
 pub(crate) mod linker;
 mod memory;
 mod table;

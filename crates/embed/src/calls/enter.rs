@@ -5,9 +5,8 @@ use core::mem;
 use core::ptr::NonNull;
 
 use trapline_activation::{
-    FaultVerdict, GuestFault, Preparation, Store, Trap, TrapReason, UnwindReason, VMContext,
-    VMStoreContextLayout, WasmFault, catch_traps_into, catch_traps_with_landing_pad_into,
-    raise_preexisting_trap, record_caught_reason, record_unwind,
+    FaultVerdict, GuestFault, Left, PassedOn, Preparation, Store, VMContext, VMStoreContextLayout,
+    WasmFault, catch_traps_into, catch_traps_with_landing_pad_into, raise_preexisting_trap,
 };
 use trapline_arch::VirtualAddress;
 use trapline_wasmtime::vm::{
@@ -15,45 +14,18 @@ use trapline_wasmtime::vm::{
     ValRaw, VmPtr,
 };
 
-use crate::calls::error::{Carried, Caught, Error, Failure, HostFailure};
+use crate::calls::error::Error;
+use crate::calls::passed_on;
 use crate::store::fault;
 use crate::store::settings::Landing;
 use crate::store::store_core::StoreCore;
 use crate::usage::UsageError;
 
 impl StoreCore {
-    /// The error for a trap in this store, which is emptied.
+    /// The error for what a guest of this store was left for.
     #[inline]
-    fn error(&self, trap: &mut Trap) -> Error {
-        match self.carried.take() {
-            Carried::Nothing => Error::new(trap, || self.modules()),
-            Carried::Caught => Error::from_parts(trap.take_reason(), self.caught.take()),
-            Carried::Usage | Carried::Trap => Error::from_carrier(trap, || self.modules()),
-        }
-    }
-
-    /// Records that a host function, called by a guest of this store, has failed.
-    //
-    // In line: the type of the host function tells which of these it can be.
-    #[inline(always)]
-    pub(crate) fn record(&self, failure: HostFailure) {
-        match failure.0 {
-            Failure::Reason(reason) => record_unwind(UnwindReason::Trap(reason)),
-            Failure::Caught(reason, rest) => self.record_caught(reason, rest),
-        }
-    }
-
-    #[cold]
-    #[inline(never)]
-    fn record_caught(&self, reason: TrapReason, rest: Option<Box<Caught>>) {
-        record_caught_reason(reason);
-        let earlier = self.caught.replace(rest);
-        debug_assert!(earlier.is_none(), "taken with the error, or forgotten");
-        // Asked here, where there is none, and not in a call.
-        if earlier.is_some() {
-            drop(earlier);
-        }
-        self.carried.set(Carried::Caught);
+    fn error(&self, left: Left<'_>) -> Error {
+        Error::new(left, || self.modules())
     }
 
     /// Calls a function of this store.
@@ -114,20 +86,13 @@ impl StoreCore {
                     // a landing pad, and a host function returns by itself.
                     unsafe { code(callee, caller, slots, len) }.then_some(())
                 };
-                catch_traps_with_landing_pad_into(self, guest, |trap| self.error(trap))
+                catch_traps_with_landing_pad_into(self, guest, |left| self.error(left))
             }
             // SAFETY: by this function's duties.
             Landing::SavedContext => unsafe {
                 self.enter_with_saved_context(code, callee, slots, len)
             },
         }
-    }
-
-    /// Drops what is left of an error that a panic went past.
-    #[cold]
-    fn forget_carried(&self) {
-        self.carried.set(Carried::Nothing);
-        self.caught.set(None);
     }
 
     /// Sets the limit of the guest's stack, below here. Entries within keep to it: a
@@ -165,7 +130,7 @@ impl StoreCore {
                 unsafe { raise_preexisting_trap() }
             }
         };
-        catch_traps_into(self, guest, |trap| self.error(trap))
+        catch_traps_into(self, guest, |left| self.error(left))
     }
 }
 
@@ -184,9 +149,6 @@ impl Drop for Entry<'_> {
     #[inline]
     fn drop(&mut self) {
         self.0.entries.set(self.0.entries.get() - 1);
-        if self.0.carried.get() != Carried::Nothing {
-            self.0.forget_carried();
-        }
     }
 }
 
@@ -225,22 +187,17 @@ unsafe impl Store for StoreCore {
         Self::preparation(self)
     }
 
-    fn prepare(&self) -> anyhow::Result<()> {
-        self.engine().platform().prepare_thread().map_err(|error| {
-            // It comes out as it is.
-            self.carried.set(Carried::Usage);
-            anyhow::Error::new(Error::from(UsageError::HardwareTraps(error)))
-        })
+    fn prepare(&self) -> Result<(), PassedOn> {
+        let prepared = self.engine().platform().prepare_thread();
+        // No guest is left for it: what comes out is a mistake of use, and no trap.
+        prepared.map_err(|error| PassedOn::Error(Box::new(UsageError::HardwareTraps(error))))
     }
 
     fn carries_trap(&self, cause: &(dyn core::error::Error + 'static)) -> bool {
-        match Error::carried_by(cause) {
-            Carried::Nothing => false,
-            carried => {
-                // Noted for when the guest has been left.
-                self.carried.set(carried);
-                carried == Carried::Trap
-            }
-        }
+        passed_on::trap_in(cause).is_some()
+    }
+
+    fn pass_on(&self, error: anyhow::Error) -> PassedOn {
+        passed_on::pass_on(error)
     }
 }

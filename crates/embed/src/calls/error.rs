@@ -1,9 +1,12 @@
 //! What can go wrong, apart from loading and linking.
 
 use alloc::boxed::Box;
+use core::any::Any;
 use core::{fmt, mem};
 
-use trapline_activation::{CoreDump, Trap, TrapReason, WasmFault};
+use trapline_activation::{
+    CaughtError, CoreDump, Left, PassedOn, Trap, TrapReason, UnwindReason, WasmFault,
+};
 use trapline_arch::VirtualAddress;
 use trapline_backtrace::RawBacktrace;
 use trapline_code_registry::TrapKind;
@@ -35,13 +38,16 @@ const _: () = assert!(size_of::<Result<(), Error>>() == 2 * size_of::<usize>());
 
 /// A trap, and what its frames are in.
 #[derive(Debug)]
-pub(crate) struct Caught {
+struct Caught {
     reason: TrapReason,
     wasm_fault: Option<WasmFault>,
     backtrace: Option<RawBacktrace>,
     coredump: Option<CoreDump>,
     frames: LazyBacktrace,
 }
+
+/// Captured frames, and the modules that they are in.
+pub(crate) struct RawFrames(RawBacktrace, ModuleList);
 
 /// Why a guest trapped: a [`TrapReason`] that is lent.
 #[derive(Clone, Copy, Debug)]
@@ -90,28 +96,21 @@ impl TrapReasonRef<'_> {
     }
 }
 
-/// What a host function's error has of errors of guests among its causes.
-#[derive(Clone, Copy, PartialEq, Eq, Default, Debug)]
-pub(crate) enum Carried {
-    /// No error of this crate's.
-    #[default]
-    Nothing,
-    /// One without a trap.
-    Usage,
-    /// A trap, whose backtrace is not to be captured again.
-    Trap,
-    /// It is nothing but a trap that was caught: what it has beside its reason is with the store.
-    Caught,
-}
-
 impl Error {
-    /// The error for a trap, which is emptied, of a store that knows `modules`.
+    /// The error for what a guest was left for, in a store that knows `modules`.
     #[inline]
-    pub(crate) fn new(trap: &mut Trap, modules: impl FnOnce() -> ModuleList) -> Self {
+    pub(crate) fn new(left: Left<'_>, modules: impl FnOnce() -> ModuleList) -> Self {
+        match left {
+            Left::Trap(trap) => Self::of_trap(trap, modules),
+            Left::PassedOn(error) => Self::as_it_was(error, modules),
+        }
+    }
+
+    /// The error for a trap, which is emptied.
+    #[inline]
+    fn of_trap(trap: &mut Trap, modules: impl FnOnce() -> ModuleList) -> Self {
         let reason = trap.take_reason();
-        let has_more =
-            trap.backtrace.is_some() || trap.wasm_fault.is_some() || trap.coredump.is_some();
-        if !has_more {
+        if trap.has_only_a_reason() {
             return Self::from_parts(reason, None);
         }
         // Nobody asks for the modules of no frames.
@@ -129,42 +128,70 @@ impl Error {
         )))
     }
 
-    /// The same where the trap is a host function's error that carries an error of a
-    /// nested guest.
-    ///
-    /// One that the host function passed on as it was comes back as it was. If it is
-    /// somewhere among the causes of the host function's error, its backtrace is
-    /// kept, with the modules that it needs.
+    /// The error that was passed on.
     #[cold]
-    pub(crate) fn from_carrier(trap: &mut Trap, modules: impl FnOnce() -> ModuleList) -> Self {
-        // Not by way of anyhow, which looks through the contexts that the host has added.
-        let as_it_was = |error: &anyhow::Error| {
-            let outermost: &(dyn core::error::Error + 'static) = error.as_ref();
-            outermost.is::<Self>()
-        };
-        match trap.take_reason() {
-            TrapReason::User(error) if as_it_was(&error) => match error.downcast::<Self>() {
-                Ok(nested) => return nested,
-                Err(error) => trap.reason = TrapReason::User(error),
-            },
-            reason => trap.reason = reason,
+    fn as_it_was(error: Box<dyn CaughtError>, modules: impl FnOnce() -> ModuleList) -> Self {
+        let own: &dyn Any = &*error;
+        if own.is::<Caught>() {
+            let own: Box<dyn Any> = error;
+            return Self(Repr::Trap(own.downcast().expect("asked above")));
         }
-        let captured = match &trap.reason {
-            TrapReason::User(error) => error.chain().find_map(Self::captured),
-            TrapReason::Jit { .. } | TrapReason::Wasm(_) => None,
-        };
-        match captured {
-            Some((backtrace, its_modules)) => {
-                trap.backtrace = Some(backtrace);
-                Self::new(trap, || its_modules)
-            }
-            None => Self::new(trap, modules),
+        if own.is::<UsageError>() {
+            let own: Box<dyn Any> = error;
+            return Self(Repr::Usage(own.downcast().expect("asked above")));
         }
+        // Of somebody else, who knows more of this store than we do.
+        Self::of_trap(&mut error.into_trap(), modules)
+    }
+
+    /// The trap as it is recorded when it is passed on.
+    ///
+    /// # Errors
+    ///
+    /// The error itself if it is no trap.
+    #[inline]
+    pub(crate) fn into_passed_on(self) -> Result<PassedOn, Self> {
+        Ok(match self.0 {
+            Repr::Trap(caught) => PassedOn::Error(caught),
+            other => PassedOn::Reason(Self(other).into_parts()?.0),
+        })
+    }
+
+    /// What is recorded for a host function's error that was caused by a trap: the error, with the
+    /// frames of that.
+    pub(crate) fn passed_on_in(error: anyhow::Error, cause: Option<RawFrames>) -> PassedOn {
+        let reason = TrapReason::User(error);
+        match cause {
+            None => PassedOn::Reason(reason),
+            Some(RawFrames(backtrace, modules)) => PassedOn::Error(Box::new(Caught {
+                reason,
+                wasm_fault: None,
+                backtrace: Some(backtrace),
+                coredump: None,
+                frames: LazyBacktrace::new(Some(modules)),
+            })),
+        }
+    }
+
+    /// The error, which is no trap, as a host function's: without the wrapper of this type.
+    #[cold]
+    fn into_mistake(self) -> anyhow::Error {
+        match self.0 {
+            Repr::Usage(mistake) => anyhow::Error::new(*mistake),
+            trap => anyhow::Error::new(Self(trap)),
+        }
+    }
+
+    /// The frames of the trap, if there are any.
+    pub(crate) fn raw_frames(&self) -> Option<RawFrames> {
+        let caught = self.caught()?;
+        let modules = caught.frames.modules()?.clone();
+        Some(RawFrames(caught.backtrace.clone()?, modules))
     }
 
     /// A trap of this reason, without more if nobody has kept the rest.
     #[inline]
-    pub(crate) fn from_parts(reason: TrapReason, rest: Option<Box<Caught>>) -> Self {
+    fn from_parts(reason: TrapReason, rest: Option<Box<Caught>>) -> Self {
         Self(match (reason, rest) {
             (TrapReason::User(error), None) => Repr::Host(error),
             (TrapReason::Wasm(kind), None) => Repr::Builtin(usize::from(u8::from(kind))),
@@ -188,7 +215,7 @@ impl Error {
     ///
     /// The error itself if it is no trap.
     #[inline]
-    pub(crate) fn into_parts(self) -> Result<(TrapReason, Option<Box<Caught>>), Self> {
+    fn into_parts(self) -> Result<(TrapReason, Option<Box<Caught>>), Self> {
         Ok(match self.0 {
             Repr::Host(error) => (TrapReason::User(error), None),
             Repr::Builtin(number) => (TrapReason::Wasm(builtin_kind(number)), None),
@@ -198,26 +225,6 @@ impl Error {
             }
             usage @ Repr::Usage(_) => return Err(Self(usage)),
         })
-    }
-
-    /// The backtrace that an error carries, and the modules that it needs.
-    fn captured(cause: &(dyn core::error::Error + 'static)) -> Option<(RawBacktrace, ModuleList)> {
-        let caught = cause.downcast_ref::<Self>()?.caught()?;
-        Some((caught.backtrace.clone()?, caught.frames.modules()?.clone()))
-    }
-
-    /// What one of the causes of a host function's error carries.
-    #[inline]
-    pub(crate) fn carried_by(cause: &(dyn core::error::Error + 'static)) -> Carried {
-        // The size is at hand; for the type, the error has to be asked.
-        if size_of_val(cause) != size_of::<Self>() {
-            return Carried::Nothing;
-        }
-        match cause.downcast_ref::<Self>() {
-            None => Carried::Nothing,
-            Some(Self(Repr::Usage(_))) => Carried::Usage,
-            Some(_) => Carried::Trap,
-        }
     }
 
     fn caught(&self) -> Option<&Caught> {
@@ -263,14 +270,10 @@ impl Error {
     ///
     /// The error itself if it is no trap.
     pub fn into_trap(self) -> Result<Trap, Self> {
-        let (reason, rest) = self.into_parts()?;
-        let mut trap = Trap::new(reason);
-        if let Some(caught) = rest {
-            trap.wasm_fault = caught.wasm_fault;
-            trap.backtrace = caught.backtrace;
-            trap.coredump = caught.coredump;
-        }
-        Ok(trap)
+        Ok(match self.0 {
+            Repr::Trap(caught) => caught.into_trap(),
+            other => Trap::new(Self(other).into_parts()?.0),
+        })
     }
 
     /// The kind of trap; `None` for an error that a host function raised and
@@ -302,7 +305,16 @@ impl Error {
         E: core::error::Error + Send + Sync + 'static,
     {
         match self.reason()? {
-            TrapReasonRef::User(error) => error.chain().find_map(|cause| cause.downcast_ref::<E>()),
+            TrapReasonRef::User(error) => error.chain().find_map(|cause| {
+                // The message of a mistake is that of the error around it, which is why it is
+                // none of the causes.
+                let mistake = || {
+                    let mistake: &(dyn core::error::Error + 'static) =
+                        cause.downcast_ref::<Self>()?.usage()?;
+                    mistake.downcast_ref::<E>()
+                };
+                cause.downcast_ref::<E>().or_else(mistake)
+            }),
             TrapReasonRef::Jit { .. } | TrapReasonRef::Wasm(_) => None,
         }
     }
@@ -385,49 +397,31 @@ impl core::error::Error for Error {
     }
 }
 
-/// Why a function of the host has failed, as it is recorded.
-#[derive(Debug)]
-pub struct HostFailure(pub(crate) Failure);
-
-#[derive(Debug)]
-pub(crate) enum Failure {
-    Reason(TrapReason),
-    /// A trap of a nested guest, taken to pieces.
-    Caught(TrapReason, Option<Box<Caught>>),
-}
-
-impl From<TrapReason> for HostFailure {
-    #[inline]
-    fn from(reason: TrapReason) -> Self {
-        Self(Failure::Reason(reason))
-    }
-}
-
-impl From<Error> for HostFailure {
+/// As a host function's: a trap is passed on, a mistake is an error that it has made.
+impl From<Error> for UnwindReason {
     #[inline]
     fn from(error: Error) -> Self {
-        Self(match error.into_parts() {
-            Ok((reason, rest)) => Failure::Caught(reason, rest),
-            Err(error) => Failure::Reason(TrapReason::User(anyhow::Error::new(error))),
-        })
+        match error.into_passed_on() {
+            Ok(error) => Self::PassedOn(error),
+            Err(mistake) => Self::Trap(TrapReason::User(mistake.into_mistake())),
+        }
     }
 }
 
-impl HostFailure {
-    /// A mistake of the host function's.
-    #[cold]
-    pub(crate) fn mistake(error: UsageError) -> Self {
-        TrapReason::User(anyhow::Error::new(error)).into()
+impl CaughtError for Caught {
+    fn into_trap(self: Box<Self>) -> Trap {
+        let mut trap = Trap::new(self.reason);
+        trap.wasm_fault = self.wasm_fault;
+        trap.backtrace = self.backtrace;
+        trap.coredump = self.coredump;
+        trap
     }
+}
 
-    /// The reason, for those who record it without a store.
-    pub(crate) fn into_reason(self) -> TrapReason {
-        match self.0 {
-            Failure::Reason(reason) => reason,
-            Failure::Caught(reason, rest) => {
-                TrapReason::User(anyhow::Error::new(Error::from_parts(reason, rest)))
-            }
-        }
+/// Nothing a guest is left for, but what keeps one from being entered.
+impl CaughtError for UsageError {
+    fn into_trap(self: Box<Self>) -> Trap {
+        Trap::new(TrapReason::User(anyhow::Error::new(*self)))
     }
 }
 

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //!  guest ── exit trampoline ──► shim(context, caller's context, slots, len) -> bool
-//!           (compiled, by type)   catch_unwind_and_record_trap, as an `Outcome`
+//!           (compiled, by type)   catch_unwind_and_record_trap
 //!                                   arguments from the slots
 //!                                   the closure, with a Caller
 //!                                   results to the slots
@@ -14,12 +14,12 @@ use alloc::vec::Vec;
 use core::ptr::NonNull;
 use core::slice;
 
-use trapline_activation::{TrapReason, UnwindReason, VMContext, panic, record_unwind};
-use trapline_host_result::{HostResult, catch_unwind_and_record_trap};
+use trapline_activation::{UnwindReason, VMContext};
+use trapline_host_result::catch_unwind_and_record_trap;
 use trapline_wasmtime::vm::{VMOpaqueContext, ValRaw};
 
 use crate::calls::caller::Caller;
-use crate::calls::error::HostFailure;
+use crate::calls::error::Error;
 use crate::calls::typed::{HostReturn, IntoFunc, Values};
 use crate::calls::value::Val;
 use crate::engine::Engine;
@@ -59,53 +59,10 @@ impl HostFunc {
     }
 }
 
-/// Runs what a shim is for, and tells compiled code how it went.
-#[inline]
-fn run(
-    context: &HostFuncContext<StoreCore>,
-    body: impl FnOnce() -> Result<(), HostFailure>,
-) -> bool {
-    // SAFETY: the store is alive while its guests run.
-    let store = unsafe { context.store().as_ref() };
-    catch_unwind_and_record_trap(|| Outcome {
-        result: body(),
-        store,
-    })
-}
-
-/// What a shim has to tell compiled code, and the store of what it fails with.
-struct Outcome<'a> {
-    result: Result<(), HostFailure>,
-    store: &'a StoreCore,
-}
-
-impl HostResult for Outcome<'_> {
-    /// As of a `Result<(), E>`.
-    type Abi = bool;
-
-    fn maybe_catch_unwind(f: impl FnOnce() -> Self) -> (bool, Option<UnwindReason>) {
-        let failure = match panic::catch(f) {
-            Ok(Outcome { result: Ok(()), .. }) => return (true, None),
-            Ok(Outcome {
-                result: Err(failure),
-                ..
-            }) => UnwindReason::Trap(failure.into_reason()),
-            Err(payload) => UnwindReason::Panic(payload),
-        };
-        (false, Some(failure))
-    }
-
-    #[inline(always)]
-    fn run_and_record(f: impl FnOnce() -> Self) -> bool {
-        let caught = panic::catch(|| {
-            let Outcome { result, store } = f();
-            result.map_err(|failure| store.record(failure)).is_ok()
-        });
-        caught.unwrap_or_else(|payload| {
-            record_unwind(UnwindReason::Panic(payload));
-            false
-        })
-    }
+/// A mistake of the host function's, which is one of the reasons to leave the guest that called it.
+#[cold]
+fn mistake(error: UsageError) -> UnwindReason {
+    Error::from(error).into()
 }
 
 /// What the shim of a typed closure does: see the module.
@@ -127,7 +84,7 @@ where
 {
     // SAFETY: host functions' contexts live as long as their store.
     let context = unsafe { context.cast::<HostFuncContext<StoreCore>>().as_ref() };
-    run(context, || {
+    catch_unwind_and_record_trap(|| -> Result<(), UnwindReason> {
         // SAFETY: this shim is that of an `F`; slots and store by our duties. The
         // context is the only one in use until the closure returns.
         let results = unsafe {
@@ -140,7 +97,7 @@ where
         // SAFETY: the store is alive while its guests run.
         let id = unsafe { context.store().as_ref() }.id();
         // SAFETY: there is room for the results, by our duties.
-        unsafe { results.store(slots.cast(), id) }.map_err(HostFailure::mistake)
+        unsafe { results.store(slots.cast(), id) }.map_err(mistake)
     })
 }
 
@@ -167,7 +124,7 @@ where
 {
     // SAFETY: host functions' contexts live as long as their store.
     let context = unsafe { context.cast::<HostFuncContext<StoreCore>>().as_ref() };
-    run(context, || {
+    catch_unwind_and_record_trap(|| -> Result<(), UnwindReason> {
         // SAFETY: this shim is that of an `Untyped<F>`.
         let Untyped { ty, func } = unsafe { context.closure::<Untyped<F>>() };
         // SAFETY: the slots are ours until we return, by our duties.
@@ -182,11 +139,11 @@ where
         // SAFETY: a `Store<T>` by our duties; the context is the only one in use
         // until the closure returns.
         let caller = unsafe { Caller::new(context.store(), caller) };
-        func(caller, &params, &mut results).map_err(TrapReason::User)?;
+        func(caller, &params, &mut results)?;
         for ((ty, slot), result) in ty.results().iter().zip(slots).zip(results) {
             *slot = result
                 .to_slot(core.engine(), core.id(), *ty)
-                .map_err(HostFailure::mistake)?;
+                .map_err(mistake)?;
         }
         Ok(())
     })

@@ -7,11 +7,11 @@ use core::marker::PhantomData;
 use core::mem::MaybeUninit;
 use core::ptr::NonNull;
 
-use trapline_activation::TrapReason;
+use trapline_activation::UnwindReason;
 use trapline_wasmtime::vm::ValRaw;
 
 use crate::calls::caller::Caller;
-use crate::calls::error::{Error, HostFailure};
+use crate::calls::error::Error;
 use crate::calls::value::ExternRef;
 use crate::objects::func::Func;
 use crate::objects::id::StoreId;
@@ -340,8 +340,11 @@ pub trait IntoFunc<T: 'static, P, R>: Send + Sync + 'static {
 }
 
 /// What a function of the host may return: [`WasmValues`], or a `Result` of them whose error is
-/// an [`Error`] of a nested guest, which comes out of this one as it was, or becomes a
-/// [`TrapReason`] (`anyhow::Error`, `TrapKind`).
+/// an [`Error`] or becomes a [`TrapReason`](trapline_activation::TrapReason) (`anyhow::Error`, `TrapKind`).
+///
+/// Whatever the error is, it leaves the guest that called: it comes out there as a trap. The trap of a nested
+/// guest comes out as it was, with its backtrace; a [mistake](Error::usage) is what the host function
+/// has failed with like any other error, and has the backtrace of the guest that called.
 pub trait HostReturn {
     /// The values.
     type Values: WasmValues;
@@ -351,33 +354,24 @@ pub trait HostReturn {
     /// # Errors
     ///
     /// Why there are none.
-    fn into_result(self) -> Result<Self::Values, HostFailure>;
+    fn into_result(self) -> Result<Self::Values, UnwindReason>;
 }
 
 impl<V: WasmValues> HostReturn for V {
     type Values = V;
 
     #[inline]
-    fn into_result(self) -> Result<V, HostFailure> {
+    fn into_result(self) -> Result<V, UnwindReason> {
         Ok(self)
     }
 }
 
-impl<V: WasmValues, E: Into<TrapReason>> HostReturn for Result<V, E> {
+impl<V: WasmValues, E: Into<UnwindReason>> HostReturn for Result<V, E> {
     type Values = V;
 
     #[inline]
-    fn into_result(self) -> Result<V, HostFailure> {
-        self.map_err(|error| HostFailure::from(error.into()))
-    }
-}
-
-impl<V: WasmValues> HostReturn for Result<V, Error> {
-    type Values = V;
-
-    #[inline]
-    fn into_result(self) -> Result<V, HostFailure> {
-        self.map_err(HostFailure::from)
+    fn into_result(self) -> Result<V, UnwindReason> {
+        self.map_err(Into::into)
     }
 }
 

@@ -16,7 +16,6 @@ use trapline_activation::{Preparation, VMContext};
 use trapline_wasmtime::vm::{VMFuncRef, VMStoreContext, VMWasmCallFunction, VmPtr};
 
 use crate::append_list::AppendList;
-use crate::calls::error::{Carried, Caught};
 use crate::compiled::context::new_context;
 use crate::compiled::definition::Owner;
 use crate::engine::Engine;
@@ -49,11 +48,6 @@ pub(crate) struct StoreCore {
     pub(crate) max_wasm_stack: Cell<usize>,
     pub(crate) landing: Cell<Landing>,
     pub(crate) backtrace_limit: Cell<usize>,
-    /// What the error carries that a host function has failed with: from when it is
-    /// recorded until the guest has been left for it.
-    pub(crate) carried: Cell<Carried>,
-    /// Of an error that is nothing but a trap, what it has beside the reason.
-    pub(crate) caught: Cell<Option<alloc::boxed::Box<Caught>>>,
     /// What a thread has to be prepared for, if any of the modules relies on hardware traps.
     preparation: Cell<Option<Preparation>>,
     fault_hook: UnsafeCell<Option<FaultHook>>,
@@ -83,8 +77,6 @@ impl StoreCore {
             max_wasm_stack: Cell::new(DEFAULT_MAX_WASM_STACK),
             landing: Cell::new(Landing::default()),
             backtrace_limit: Cell::new(usize::MAX),
-            carried: Cell::default(),
-            caught: Cell::default(),
             preparation: Cell::new(None),
             fault_hook: UnsafeCell::new(None),
             modules: RefCell::default(),

@@ -6,7 +6,8 @@ use std::sync::{Arc, Mutex};
 
 use trapline_code_registry::TrapKind;
 use trapline_embed::{
-    Caller, Engine, Error, Func, Linker, Module, Store, StoreContext, TypedFunc, UsageError, Val,
+    Caller, Engine, Error, Func, FuncType, Instance, InstantiateError, Linker, Module, Store,
+    StoreContext, TypedFunc, UsageError, Val, ValType,
 };
 
 use crate::support::{Setup, call_to_fail, fail, in_every_setup, names};
@@ -349,23 +350,122 @@ fn an_error_of_a_nested_guest_returned_as_it_is_comes_out_as_it_was() {
 }
 
 #[test]
-fn a_mistake_returned_by_a_host_function_as_it_is_comes_out_as_it_was() {
+fn a_mistake_of_a_host_function_is_the_trap_of_the_guest_that_called_it() {
+    type Callback = fn(&mut Caller<'_, ()>, Option<Func>) -> Result<(), Error>;
+    // As they are, and by way of `anyhow`.
+    let untyped: Callback = |caller, callee| callee.unwrap().call(caller, &[]).map(drop);
+    let typed: Callback = |caller, callee| {
+        let callee = callee.unwrap().typed::<_, (), ()>(caller)?;
+        callee.call(caller, ())
+    };
     in_every_setup(|setup| {
         let (mut store, instance) = setup.instance(
-            r#"(module (import "host" "f" (func $f)) (func (export "run") (call $f)))"#,
+            r#"(module
+                (import "host" "untyped" (func $untyped (param funcref)))
+                (import "host" "typed" (func $typed (param funcref)))
+                (import "host" "anyhow" (func $anyhow (param funcref)))
+                (import "host" "foreign" (func $foreign (result funcref)))
+                (import "host" "short" (func $short (result i32)))
+                (elem declare func $res $par)
+                (func $res (result i32) (i32.const 5))
+                (func $par (param i32))
+                (func (export "untyped-par") (call $untyped (ref.func $par)))
+                (func (export "typed-par") (call $typed (ref.func $par)))
+                (func (export "typed-res") (call $typed (ref.func $res)))
+                (func (export "anyhow-par") (call $anyhow (ref.func $par)))
+                (func (export "foreign") (drop (call $foreign)))
+                (func (export "wrong-result") (drop (call $short))))"#,
             (),
             |linker| {
-                linker.func_wrap("host", "f", |mut caller: Caller<'_, ()>| {
-                    let run = caller.get_export("run").unwrap().into_func().unwrap();
-                    run.typed::<_, i32, ()>(&caller).map(drop)
+                let wrap = |callback: Callback| {
+                    move |mut caller: Caller<'_, ()>, callee: Option<Func>| {
+                        callback(&mut caller, callee)
+                    }
+                };
+                linker.func_wrap("host", "untyped", wrap(untyped));
+                linker.func_wrap("host", "typed", wrap(typed));
+                linker.func_wrap(
+                    "host",
+                    "anyhow",
+                    move |mut caller: Caller<'_, ()>, callee: Option<Func>| {
+                        untyped(&mut caller, callee)?;
+                        anyhow::Ok(())
+                    },
+                );
+                linker.func_wrap("host", "foreign", || {
+                    let mut elsewhere = Store::new(&Engine::new(), ());
+                    Some(Func::wrap(&mut elsewhere, || {}))
                 });
+                linker
+                    .func_new(
+                        "host",
+                        "short",
+                        FuncType::new([], [ValType::I32]),
+                        |_, _, results| {
+                            results[0] = Val::I64(0);
+                            Ok(())
+                        },
+                    )
+                    .unwrap();
             },
         );
-        let error = call_to_fail(&mut store, instance, "run");
-        assert!(
-            matches!(error.usage(), Some(UsageError::Signature { .. })),
-            "{error:?}"
+        for (name, expected) in [
+            ("untyped-par", "number of arguments: expected 1, found 0"),
+            ("typed-par", "expected a function of type (func)"),
+            ("typed-res", "expected a function of type (func)"),
+            ("anyhow-par", "number of arguments: expected 1, found 0"),
+            ("foreign", "the function belongs to another store"),
+            ("wrong-result", "expected a value of type i32"),
+        ] {
+            let error = call_to_fail(&mut store, instance, name);
+            assert!(error.is_trap() && error.usage().is_none(), "{name}");
+            assert_eq!(error.to_string(), "error raised by a host function");
+            let mistake = error.host_error::<UsageError>().expect(name).to_string();
+            assert!(mistake.starts_with(expected), "{name}: {mistake}");
+            assert_eq!(error.wasm_backtrace().frames().len(), 1, "{name}");
+            assert!(format!("{error:?}").contains(expected), "{error:?}");
+        }
+    });
+}
+
+#[test]
+fn a_mistake_deep_down_has_the_backtrace_of_where_it_was_made() {
+    in_every_setup(|setup| {
+        // The host calls a guest that calls the host, which makes a mistake; both pass it on.
+        let (mut store, level) = ladder(setup, |_| ());
+        let wrong = Func::wrap(&mut store, |mut caller: Caller<'_, ()>, func: Func| {
+            func.call(&mut caller, &[]).map(drop)
+        });
+        let error = wrong.call(&mut store, &[wrong.into()]).unwrap_err();
+        // The host called its own function as if it was a guest: there are no frames.
+        assert!(error.is_trap() && error.host_error::<UsageError>().is_some());
+        assert!(error.wasm_backtrace().frames().is_empty());
+        level.call(&mut store, (3, 1)).unwrap_err();
+    });
+}
+
+#[test]
+fn a_nested_instantiation_that_traps_keeps_the_first_backtrace() {
+    in_every_setup(|setup| {
+        let engine = Engine::new();
+        let module = setup.module(
+            &engine,
+            "(module (func $start (unreachable)) (start $start))",
         );
+        let outer = setup.module(
+            &engine,
+            r#"(module (import "host" "f" (func $f)) (func $outer (export "run") (call $f)))"#,
+        );
+        let mut linker = Linker::new(&engine);
+        linker.func_wrap("host", "f", move |mut caller: Caller<'_, ()>| {
+            Instance::new(&mut caller, &module, &[])?;
+            anyhow::Ok(())
+        });
+        let mut store = setup.store(&engine, ());
+        let instance = linker.instantiate(&mut store, &outer).unwrap();
+        let error = call_to_fail(&mut store, instance, "run");
+        assert!(error.host_error::<InstantiateError>().is_some());
+        assert_eq!(names(error.wasm_backtrace()), ["start", "outer"]);
     });
 }
 
