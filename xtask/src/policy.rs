@@ -271,7 +271,7 @@ pub(crate) const CRATES: &[CratePolicy] = &[
         ],
         builds_compiler: true,
         handler_modules: &["src/store/fault.rs"],
-        handler_parts: &["src/append_list.rs"],
+        handler_parts: &["src/append_list.rs", "src/code.rs"],
         ..DEFAULT
     },
     CratePolicy {

@@ -24,19 +24,33 @@ pub struct CodeAddress {
 /// The methods are called with byte offsets from the start of
 /// [`text`](Self::text), always smaller than its length.
 ///
-/// # What implementations must hold to
+/// The object is dropped by whoever removes code from the registry, or adds some,
+/// on whichever thread: see the crate documentation. Its destructor may register and
+/// remove code.
 ///
-/// - [`text`](Self::text), [`lookup_trap_code`](Self::lookup_trap_code) and
-///   [`as_any`](Self::as_any) are reached from signal and exception handlers:
-///   they must not allocate, lock, format, panic, or touch a thread-local that
-///   is made on first use.
-/// - The range must not change while the object is registered. The registry
-///   reads it once, when it is registered, and finds the object by what it
-///   read then.
-/// - The object is dropped by whoever removes code from the registry, or adds
-///   some, on whichever thread: see the crate documentation. Its destructor
-///   may register and remove code.
-pub trait CodeObject: Send + Sync + 'static {
+/// # Safety
+///
+/// A trap handler believes what a registered object says, and leaves what it
+/// interrupted for good. So registering is safe, and the promise is made here, by
+/// whoever knows the code. (A type that is told of its code by others asks
+/// them for these promises: its constructor is `unsafe`.)
+///
+/// As long as the object exists (whoever finds it by a lookup may keep it, and register it again):
+///
+/// 1. **The range is this code's.** Whatever is executed at an address of
+///    [`text`](Self::text) is this code: it stays mapped there, unchanged, as it does if the object
+///    owns the memory or the memory is never given back; and no code of the host's lies
+///    between. (For a range in which nothing is ever executed this holds.)
+/// 2. **The range stays the same.** The registry reads it once, when it is registered,
+///    and finds the object by what it read then.
+/// 3. **The trap table says the truth.** [`lookup_trap_code`](Self::lookup_trap_code) names
+///    only instructions of compiled guest code at which a fault is a trap: the guest may be left there,
+///    as nothing of the host's is under way in it. It holds no lock, its frames own nothing that has a
+///    destructor, and they keep the frame ABI that `trapline-arch` describes.
+/// 4. **What handlers call keeps their rules.** [`text`](Self::text),
+///    [`lookup_trap_code`](Self::lookup_trap_code) and [`as_any`](Self::as_any) do not
+///    allocate, free, lock, format or panic, and touch no thread-local that is made on first use.
+pub unsafe trait CodeObject: Send + Sync + 'static {
     /// The addresses of the code, first inclusive, last exclusive.
     fn text(&self) -> Range<VirtualAddress>;
 

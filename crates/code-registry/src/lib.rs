@@ -16,7 +16,9 @@
 //! /// Code with one instruction that may trap, at its fourth byte.
 //! struct Code(Range<VirtualAddress>);
 //!
-//! impl CodeObject for Code {
+//! // SAFETY: nothing is executed in the range of this example. It stays as it is, and its trap
+//! // table reads nothing but its argument.
+//! unsafe impl CodeObject for Code {
 //!     fn text(&self) -> Range<VirtualAddress> {
 //!         self.0.clone()
 //!     }

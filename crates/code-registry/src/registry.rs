@@ -65,7 +65,8 @@ impl CodeRegistry {
     /// Makes the text range of `code` known to [`lookup`](Self::lookup), until
     /// the returned registration is dropped.
     ///
-    /// The range is read once, here.
+    /// The range is read once, here. That what `code` says is true is the promise of its type:
+    /// see [`CodeObject`].
     ///
     /// # Errors
     ///

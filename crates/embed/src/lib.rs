@@ -110,6 +110,7 @@ extern crate std;
 // What needs no store.
 mod append_list;
 mod backtrace;
+mod code;
 mod engine;
 mod linear_memory;
 mod module;

@@ -6,17 +6,16 @@ use alloc::vec::Vec;
 use core::fmt;
 
 use trapline_arch::VirtualAddress;
-use trapline_code_registry::{
-    CodeObject as _, RegisterError, Registration, register_code, trap_by_hlt,
-};
+use trapline_code_registry::RegisterError;
 use trapline_wasmtime::wasmtime_environ::{
     EntityIndex, FuncIndex, FunctionLoc, GlobalIndex, HostPtr, Initializer, MemoryIndex,
     ModuleInternedTypeIndex, TableIndex, VMOffsets,
 };
-use trapline_wasmtime::{Artifact, ArtifactError, ModuleCode};
+use trapline_wasmtime::{Artifact, ArtifactError};
 
+use crate::code::{Code, Mapped};
 use crate::engine::Engine;
-use crate::linear_memory::{MemorySettings, Reservation};
+use crate::linear_memory::MemorySettings;
 use crate::platform::PlatformError;
 use crate::type_registry::{Convert, UnsupportedType, memory_type};
 use crate::types::{ExternType, GlobalType, MemoryType, TableType, TypeIndex};
@@ -41,14 +40,6 @@ struct Inner {
     memories: Box<[MemoryType]>,
     tables: Box<[TableType]>,
     globals: Box<[GlobalType]>,
-}
-
-/// Code in executable memory. The order of the fields is that in which they
-/// have to go: the registry must not know an unmapped range.
-struct Code {
-    _registration: Registration,
-    object: Arc<ModuleCode>,
-    _text: Reservation,
 }
 
 /// Something that a module asks for.
@@ -151,7 +142,9 @@ impl Module {
         }
         let offsets = artifact.vm_offsets();
         let artifact = Arc::new(artifact);
-        let code = Code::publish(engine, &artifact)?;
+        // SAFETY: the caller's promise.
+        let code = unsafe { Mapped::new(engine, &artifact)? };
+        let code = code.map(Mapped::register).transpose()?;
         Ok(Self(Arc::new(Inner {
             engine: engine.clone(),
             artifact,
@@ -186,7 +179,7 @@ impl Module {
     /// Where the code is; `None` if the module has no functions.
     #[must_use]
     pub fn text(&self) -> Option<core::ops::Range<VirtualAddress>> {
-        Some(self.0.code.as_ref()?.object.text())
+        Some(self.0.code.as_ref()?.text())
     }
 
     /// What the module asks for, in its order.
@@ -285,7 +278,7 @@ impl Module {
             .0
             .code
             .as_ref()
-            .and_then(|code| code.object.address(location.start));
+            .and_then(|code| code.address(location.start));
         address
             .and_then(|address| core::ptr::NonNull::new(address.as_mut_ptr()))
             .expect("the artifact's functions lie in its text, which is mapped")
@@ -309,7 +302,7 @@ impl Module {
     /// The text offset of an instruction; `None` if it is none of the module's.
     #[inline]
     pub(crate) fn text_offset(&self, instruction: VirtualAddress) -> Option<usize> {
-        let text = self.0.code.as_ref()?.object.text();
+        let text = self.0.code.as_ref()?.text();
         let offset = instruction.offset_from(text.start)?;
         (instruction < text.end).then_some(offset)
     }
@@ -346,40 +339,6 @@ impl fmt::Debug for Module {
             .field("name", &self.name())
             .field("text", &self.text())
             .finish_non_exhaustive()
-    }
-}
-
-impl Code {
-    /// Copies an artifact's text to executable memory and registers it; `None`
-    /// if there is no text.
-    fn publish(engine: &Engine, artifact: &Arc<Artifact>) -> Result<Option<Self>, LoadError> {
-        let bytes = artifact.text();
-        if bytes.is_empty() {
-            return Ok(None);
-        }
-        let text = Reservation::new(engine.platform(), bytes.len())?;
-        text.commit(0, bytes.len())?;
-        // SAFETY: the range is ours, new, and committed for that many bytes, which are zero.
-        let copy = unsafe { core::slice::from_raw_parts_mut(text.start().as_ptr(), bytes.len()) };
-        copy.copy_from_slice(bytes);
-        if engine.traps_by_hlt() {
-            trap_by_hlt(
-                copy,
-                artifact.iter_traps().map(|site| site.text_offset as usize),
-            );
-        }
-        // SAFETY: just written, and code by the artifact's word.
-        unsafe { text.publish_code(bytes.len())? };
-        let base = VirtualAddress::from_ptr(text.start().as_ptr());
-        let object = Arc::new(
-            ModuleCode::new(Arc::clone(artifact), base).expect("the text was copied, so it fits"),
-        );
-        let registration = register_code(Arc::clone(&object) as _)?;
-        Ok(Some(Self {
-            _registration: registration,
-            object,
-            _text: text,
-        }))
     }
 }
 

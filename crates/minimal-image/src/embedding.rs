@@ -68,7 +68,9 @@ struct Code {
     trap: usize,
 }
 
-impl CodeObject for Code {
+// SAFETY: the range is that of the guest, which is linked into this image and nobody else's. Its trap site is
+// an instruction in a frame that owns nothing. Handlers find what they ask for where it lies.
+unsafe impl CodeObject for Code {
     fn text(&self) -> Range<VirtualAddress> {
         self.text.clone()
     }

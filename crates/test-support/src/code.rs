@@ -91,7 +91,8 @@ macro_rules! code_object {
         $(#[$doc])*
         struct $name(::core::ops::Range<usize>);
 
-        impl ::trapline_code_registry::CodeObject for $name {
+        // SAFETY: nothing is executed in its range, which stays as it is; there are no trap sites.
+        unsafe impl ::trapline_code_registry::CodeObject for $name {
             fn text(&self) -> ::core::ops::Range<::trapline_arch::VirtualAddress> {
                 let address = ::trapline_arch::VirtualAddress::new;
                 address(self.0.start)..address(self.0.end)

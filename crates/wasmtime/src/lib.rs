@@ -43,7 +43,9 @@
 //! let artifact = Arc::new(Artifact::parse(compile(module, &CompileOptions::host())?)?);
 //!
 //! // As if the code had been copied there.
-//! let code = ModuleCode::new(artifact.clone(), VirtualAddress::new(0x10_0000)).unwrap();
+//! let base = VirtualAddress::new(0x10_0000);
+//! // SAFETY: nothing is executed there in this example.
+//! let code = unsafe { ModuleCode::new(artifact.clone(), base) }.unwrap();
 //!
 //! let site = artifact.iter_traps()
 //!     .find(|site| site.kind == TrapKind::IntegerDivisionByZero)

@@ -27,8 +27,19 @@ pub struct ModuleCode {
 impl ModuleCode {
     /// The code of `artifact`, whose first byte is at `base`. `None` if the
     /// code would reach beyond the end of the address space.
+    ///
+    /// # Safety
+    ///
+    /// As long as the result or a clone of it exists:
+    ///
+    /// - From `base` on, in as many bytes as the artifact has text, nothing is executed but that text, as
+    ///   it was copied there. (So whoever owns the memory keeps it for as long, best beside the
+    ///   result in a [`CodeObject`] of their own.)
+    /// - The artifact is what the compiler wrote, so that its trap table is that of its text.
+    ///
+    /// (These are duties of [`CodeObject`], which this type keeps otherwise.)
     #[must_use]
-    pub fn new(artifact: Arc<Artifact>, base: VirtualAddress) -> Option<Self> {
+    pub unsafe fn new(artifact: Arc<Artifact>, base: VirtualAddress) -> Option<Self> {
         let end = base.checked_add(artifact.text().len())?;
         Some(Self {
             artifact,
@@ -53,7 +64,9 @@ impl ModuleCode {
     }
 }
 
-impl CodeObject for ModuleCode {
+// SAFETY: whose text is executed in the range, and that the trap table is its own, is promised to `new`. The range
+// never changes. The table is searched in place, by functions that keep the rules of handlers.
+unsafe impl CodeObject for ModuleCode {
     #[inline]
     fn text(&self) -> Range<VirtualAddress> {
         self.base..self.end

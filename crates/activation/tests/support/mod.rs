@@ -103,7 +103,9 @@ struct GuestCode {
     trap: TrapKind,
 }
 
-impl CodeObject for GuestCode {
+// SAFETY: the range is that of a guest in assembly, which is linked into this program. Its one trap
+// site is an instruction in a frame that owns nothing. The answers are computed from addresses.
+unsafe impl CodeObject for GuestCode {
     fn text(&self) -> Range<VirtualAddress> {
         VirtualAddress::new(addr(fake_guest_start))..VirtualAddress::new(addr(fake_guest_end))
     }
@@ -135,7 +137,8 @@ pub fn register_guest() {
 /// Registers other code and takes it out again.
 pub fn register_another() {
     struct Elsewhere;
-    impl CodeObject for Elsewhere {
+    // SAFETY: nothing is executed in its range.
+    unsafe impl CodeObject for Elsewhere {
         fn text(&self) -> Range<VirtualAddress> {
             VirtualAddress::new(0x1000)..VirtualAddress::new(0x2000)
         }

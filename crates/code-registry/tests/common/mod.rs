@@ -59,7 +59,9 @@ impl Drop for Code {
     }
 }
 
-impl CodeObject for Code {
+// SAFETY: made up: nothing is executed in its range, which stays as it is. What handlers call
+// reads only what is there.
+unsafe impl CodeObject for Code {
     fn text(&self) -> Range<VirtualAddress> {
         VirtualAddress::new(self.start)..VirtualAddress::new(self.end)
     }

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use trapline_arch::VirtualAddress;
 use trapline_code_registry::{TrapKind, lookup_code, register_code};
 use trapline_embed::{Engine, EngineConfig, Linker, Module};
 use trapline_wasmtime::{Artifact, ModuleCode};
@@ -52,7 +53,8 @@ fn code_that_overlaps_is_refused_and_what_was_there_stays() {
         let text = module.text().unwrap();
         let artifact = Arc::new(Artifact::parse(setup.artifact(STOP)).unwrap());
         // The very same range: others may be registered right beside it.
-        let code = ModuleCode::new(artifact, text.start).expect("the module has code");
+        // SAFETY: the module's own code and artifact, and the module stays until the end.
+        let code = unsafe { ModuleCode::new(artifact, text.start) }.expect("the module has code");
         let error = register_code(Arc::new(code)).expect_err("it overlaps");
         let message = error.to_string();
         assert!(message.contains(&text.start.to_string()), "{message}");
@@ -135,5 +137,29 @@ fn traps_by_hlt_are_the_traps_that_they_were_with_no_address_and_the_same_frame(
                 assert_eq!(error.wasm_fault().is_some(), has_address, "{name}");
             }
         }
+    });
+}
+
+#[test]
+fn code_that_somebody_keeps_stays_where_it_is_when_its_module_is_gone() {
+    in_every_setup(|setup| {
+        let engine = Engine::new();
+        let module = setup.module(&engine, STOP);
+        let text = module.text().unwrap();
+        let bytes = |text: &core::ops::Range<VirtualAddress>| {
+            let len = text.end.get() - text.start.get();
+            // SAFETY: mapped and not written to as long as the code object is there.
+            let bytes = unsafe { core::slice::from_raw_parts(text.start.as_ptr::<u8>(), len) };
+            bytes.to_vec()
+        };
+        let before = bytes(&text);
+        let kept = lookup_code(text.start).unwrap().0.to_arc();
+        drop(module);
+        assert!(lookup_code(text.start).is_none());
+        // Others get memory of their own.
+        let _others: Vec<_> = (0..3).map(|_| setup.module(&engine, STOP)).collect();
+        let _again = register_code(kept).expect("the range is still its own");
+        assert_eq!(lookup_code(text.start).unwrap().0.text(), text);
+        assert!(before == bytes(&text));
     });
 }

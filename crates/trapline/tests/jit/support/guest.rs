@@ -205,7 +205,9 @@ impl JitCode {
     }
 }
 
-impl CodeObject for JitCode {
+// SAFETY: the compiler's module owns the memory of the text and goes with this, which the registry keeps. The
+// traps are those that the compiler named for its own code. They are looked up by binary searches in place.
+unsafe impl CodeObject for JitCode {
     fn text(&self) -> Range<VirtualAddress> {
         self.text.clone()
     }

@@ -124,7 +124,9 @@ impl Function {
 
 struct GuestCode;
 
-impl CodeObject for GuestCode {
+// SAFETY: the range is that of the guests in assembly, which are linked into this program. Their trap
+// sites are instructions in frames that own nothing. The answers are computed from addresses.
+unsafe impl CodeObject for GuestCode {
     fn text(&self) -> Range<VirtualAddress> {
         VirtualAddress::from_ptr(&guest_text)..VirtualAddress::from_ptr(&guest_text_end)
     }
