@@ -8,10 +8,11 @@ use core::ops::ControlFlow;
 use core::ptr::{self, NonNull};
 use core::sync::atomic::{Ordering, compiler_fence};
 
-use trapline_arch::{JmpBuf, VirtualAddress, longjmp};
+use trapline_arch::{JmpBuf, VirtualAddress, longjmp, stack_pointer};
 use trapline_code_registry::TrapKind;
 use trapline_cpu_local::cpu_local;
 
+use crate::order::{self, OutOfOrder};
 use crate::slot::UnwindSlot;
 use crate::store::AnyStore;
 use crate::vm::StoreWords;
@@ -20,12 +21,7 @@ use crate::{Preparation, Store, VMStoreContext, VMStoreContextLayout, WasmFault}
 cpu_local! {
     /// The innermost activation of this CPU (hosted: of this thread), from
     /// which the others are linked.
-    pub static ACTIVATION: ActivationHead = const {
-        ActivationHead {
-            innermost: Cell::new(ptr::null()),
-            prepared: Cell::new(None),
-        }
-    };
+    pub static ACTIVATION: ActivationHead = const { ActivationHead::none() };
 }
 
 /// The head of a CPU's chain of activations: see [`ACTIVATION`].
@@ -75,6 +71,22 @@ pub(crate) fn head_here() -> *const Activation {
     ACTIVATION.with(ActivationHead::innermost)
 }
 
+/// The innermost activation of this CPU, for what its guest has called: `None` outside of any.
+///
+/// Stops, if it runs on the stack of another guest than the innermost one's: that is then about
+/// to be left for what happened elsewhere. `what` is being done.
+///
+/// For functions that are never inlined and ask once, before anything else.
+#[inline(always)]
+pub(crate) fn called_from<'a>(what: OutOfOrder) -> Option<&'a Activation> {
+    // SAFETY: the innermost activation lives further out than what its guest calls.
+    let innermost = unsafe { head_here().as_ref() }?;
+    if !innermost.is_entered_at(stack_pointer()) {
+        order::stop(what);
+    }
+    Some(innermost)
+}
+
 /// The head of this CPU's chain, for the moment.
 ///
 /// The only time that an entry asks for the CPU's own data: the way out finds the head
@@ -89,6 +101,14 @@ fn this_cpu() -> NonNull<ActivationHead> {
 }
 
 impl ActivationHead {
+    /// A head of no CPU's chain, without an activation.
+    pub(crate) const fn none() -> Self {
+        Self {
+            innermost: Cell::new(ptr::null()),
+            prepared: Cell::new(None),
+        }
+    }
+
     /// Puts an activation, which is linked to what is there, on top of the chain. That is whole at
     /// any moment, for handlers that look at it.
     #[inline]
@@ -131,8 +151,13 @@ pub(crate) struct HardwareTrap {
 pub struct Activation {
     previous: Cell<*const Activation>,
     /// The head of the chain that the activation is linked in: that of the CPU whose
-    /// stack it is on, null while it is suspended with its fiber.
+    /// stack it is on; [`order::in_no_chain`] while it is suspended with its fiber.
     head: Cell<*const ActivationHead>,
+    /// The stack pointer of the `catch_traps`: all frames of the guest lie below. (The activation
+    /// itself may be elsewhere: see [`stack_pointer`].)
+    stack: VirtualAddress,
+    /// Whether the chain is known to rise from here on out: see [`owner_of`](Self::owner_of).
+    rises: Cell<bool>,
     store_context: NonNull<VMStoreContext>,
     /// The store that `catch_traps` borrows; its lifetime is erased.
     store: *const dyn AnyStore,
@@ -149,8 +174,9 @@ pub struct Activation {
 
 impl Activation {
     /// An activation for an entry into a guest of `store` on this CPU, not in its chain yet.
+    /// `stack` is the stack pointer of the function that it is in.
     #[inline]
-    pub(crate) fn new<S: Store>(store: &S) -> Self {
+    pub(crate) fn new<S: Store>(store: &S, stack: VirtualAddress) -> Self {
         let head = this_cpu();
         // SAFETY: it lives as long as the CPU, or thread, that this runs on.
         let innermost = unsafe { head.as_ref() }.innermost();
@@ -164,6 +190,8 @@ impl Activation {
         Self {
             previous: Cell::new(innermost),
             head: Cell::new(head.as_ptr()),
+            stack,
+            rises: Cell::new(false),
             store_context,
             store,
             jmp_buf: Cell::new(ptr::null()),
@@ -320,10 +348,16 @@ impl Activation {
         self.unwind.is_set()
     }
 
-    /// Address of the activation: above all frames of its guest.
+    /// Address of the activation: its name. It may not be on the guest's stack.
     #[inline]
     pub(crate) fn address(&self) -> VirtualAddress {
         VirtualAddress::from_ptr(ptr::from_ref(self))
+    }
+
+    /// Where the guest's stack begins: all of its frames lie below.
+    #[inline]
+    pub(crate) fn stack(&self) -> VirtualAddress {
+        self.stack
     }
 
     /// Links the activation to the next older one, in the chain with this head.
@@ -331,6 +365,73 @@ impl Activation {
     pub(crate) fn link(&self, previous: *const Self, head: *const ActivationHead) {
         self.previous.set(previous);
         self.head.set(head);
+        self.rises.set(false);
+    }
+
+    /// Whose guest the frame at `place` is of (or was called by), of this activation and the older
+    /// ones: whose stack begins next above it. `None` if it lies above all of them.
+    ///
+    /// On each stack a newer activation lies below an older one, with the newer one's guest below
+    /// that; and whatever lies between two places of a stack is on that stack. So if `place` is on the
+    /// stack of an activation, only one of the same stack can come before that, whatever stacks the
+    /// others are on, and this one is newer. Hence the answer is right wherever the stacks lie, if the
+    /// activations are alive and `place` is on the stack of one of them.
+    pub(crate) fn owner_of(&self, place: VirtualAddress) -> Option<&Self> {
+        if place <= self.stack && self.rises() {
+            return Some(self);
+        }
+        let mut owner: Option<&Self> = None;
+        let mut next = Some(self);
+        while let Some(activation) = next {
+            if place <= activation.stack
+                // The newer one of two in the same frame.
+                && owner.is_none_or(|owner| activation.stack < owner.stack)
+            {
+                owner = Some(activation);
+            }
+            next = activation.previous();
+        }
+        owner
+    }
+
+    /// Whether the frame at `place` is of (or was called by) the guest of this activation, and
+    /// not of an older one's.
+    #[inline]
+    pub(crate) fn is_entered_at(&self, place: VirtualAddress) -> bool {
+        // One entry and no other: what there mostly is.
+        if self.previous.get().is_null() {
+            return place <= self.stack;
+        }
+        self.is_owner_of(place)
+    }
+
+    #[cold]
+    #[inline(never)]
+    fn is_owner_of(&self, place: VirtualAddress) -> bool {
+        self.owner_of(place)
+            .is_some_and(|owner| ptr::eq(owner, self))
+    }
+
+    /// Whether each of the older activations lies above the next newer one, as on a single stack.
+    ///
+    /// Once found out it is remembered, also for those further out: an error that passes many of them
+    /// does not look at all of them each time.
+    fn rises(&self) -> bool {
+        let mut newer = self;
+        while !newer.rises.get() {
+            match newer.previous() {
+                None => break,
+                Some(older) if older.stack >= newer.stack => newer = older,
+                Some(_) => return false,
+            }
+        }
+        let mut next = Some(self);
+        while let Some(activation) = next
+            && !activation.rises.replace(true)
+        {
+            next = activation.previous();
+        }
+        true
     }
 
     #[inline]
@@ -464,17 +565,30 @@ impl<S: Store> Drop for Entered<'_, S> {
     #[inline]
     fn drop(&mut self) {
         let activation = self.activation;
+        debug_assert_linked_here(activation);
+        // SAFETY: `push` or, after a suspension, `resume` put it there: it is the head of
+        // the chain of the CPU that this runs on, and lives as long as the CPU, or thread, does.
+        // If the activation is in no chain, it lives for ever.
+        let head = unsafe { &*activation.head.get() };
+        if !ptr::eq(head.innermost.get(), activation) {
+            order::stop(OutOfOrder::Left);
+        }
         // SAFETY: the type is the store's; the guest has been left, and the
         // words are those of the time before it was entered.
         unsafe { activation.put_back::<S>() };
-        // SAFETY: the activation is linked, so this is the head of the chain of the
-        // CPU that this runs on: `push` or, after a suspension, `resume` put it
-        // there. It lives as long as the CPU, or thread, does.
-        unsafe {
-            (*activation.head.get())
-                .innermost
-                .set(activation.previous.get())
-        };
+        head.innermost.set(activation.previous.get());
+    }
+}
+
+/// Whoever moves to another CPU without its activations leaves them in the chain of the one that it
+/// came from. It costs an entry too much to look for that, but where assertions are on.
+#[inline]
+fn debug_assert_linked_here(activation: &Activation) {
+    if cfg!(debug_assertions) {
+        let head = activation.head.get();
+        if !ptr::eq(head, this_cpu().as_ptr()) && !ptr::eq(head, order::in_no_chain()) {
+            order::stop(OutOfOrder::LeftElsewhere);
+        }
     }
 }
 
@@ -491,4 +605,101 @@ pub fn for_each_activation<B>(
         next = activation.previous();
     }
     ControlFlow::Continue(())
+}
+
+#[cfg(test)]
+mod tests {
+    use alloc::vec::Vec;
+
+    use trapline_test_support::code::Random;
+
+    use super::*;
+    use crate::{ExitFp, VMContext};
+
+    /// A store that nobody enters.
+    struct Nothing;
+
+    // SAFETY: no guest of it ever runs.
+    unsafe impl Store for Nothing {
+        const LAYOUT: VMStoreContextLayout = VMStoreContextLayout {
+            exit_fp: ExitFp::Guest(0),
+            exit_pc: size_of::<usize>(),
+            entry_fp: 2 * size_of::<usize>(),
+            landing_pad: None,
+        };
+
+        fn default_caller(&self) -> NonNull<VMContext> {
+            NonNull::dangling()
+        }
+
+        fn vm_store_context(&self) -> NonNull<VMStoreContext> {
+            NonNull::dangling()
+        }
+
+        fn wasm_fault(&self, _: VirtualAddress) -> Option<WasmFault> {
+            None
+        }
+    }
+
+    /// A chain of activations at these places of stacks, outermost first.
+    fn chain(places: &[usize]) -> Vec<Activation> {
+        let chain: Vec<Activation> = places
+            .iter()
+            .map(|place| Activation::new(&Nothing, VirtualAddress::new(*place)))
+            .collect();
+        for nth in 0..chain.len() {
+            let previous = nth
+                .checked_sub(1)
+                .map_or(ptr::null(), |nth| &raw const chain[nth]);
+            chain[nth].link(previous, order::in_no_chain());
+        }
+        chain
+    }
+
+    /// The places in the order in which they are entered: on three stacks of ten places, each from
+    /// its upper end.
+    fn places(random: &mut Random, stacks: usize) -> Vec<usize> {
+        let mut next = [10, 20, 30];
+        (0..random.below(9) + 1)
+            .map(|_| {
+                let stack = &mut next[random.below(stacks)];
+                *stack -= 1;
+                *stack
+            })
+            .collect()
+    }
+
+    #[test]
+    fn a_frame_belongs_to_the_newest_activation_above_it_on_its_own_stack() {
+        let mut random = Random::new(1);
+        for case in 0..2_000 {
+            let places = places(&mut random, 1 + case % 3);
+            let chain = chain(&places);
+            // Asked in any order, since what is found out is remembered.
+            for _ in 0..20 {
+                let from = random.below(chain.len());
+                let known = &places[..=from];
+                let place = random.below(30);
+                let on_its_stack = |other: &usize| other / 10 == place / 10 && *other >= place;
+                let Some(expected) = known.iter().rposition(on_its_stack) else {
+                    // On a stack that nobody has entered a guest on, or above.
+                    continue;
+                };
+                let owner = chain[from].owner_of(VirtualAddress::new(place));
+                assert!(owner.is_some_and(|owner| ptr::eq(owner, &raw const chain[expected])));
+                assert_eq!(
+                    chain[from].is_entered_at(VirtualAddress::new(place)),
+                    expected == from
+                );
+            }
+        }
+    }
+
+    #[test]
+    fn a_frame_above_all_activations_belongs_to_none() {
+        let chain = chain(&[9, 19, 8]);
+        assert!(chain[2].owner_of(VirtualAddress::new(20)).is_none());
+        assert!(!chain[2].is_entered_at(VirtualAddress::new(20)));
+        assert!(chain[0].owner_of(VirtualAddress::new(10)).is_none());
+    }
 }

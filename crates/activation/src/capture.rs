@@ -4,7 +4,7 @@ use core::mem;
 use core::ops::ControlFlow;
 use core::ptr::{self, NonNull};
 
-use trapline_arch::VirtualAddress;
+use trapline_arch::{VirtualAddress, stack_pointer};
 use trapline_backtrace::{Frame, RawBacktrace, Run, WalkEnd, walk};
 
 use crate::activation::{Activation, head};
@@ -41,12 +41,11 @@ pub fn capture_backtrace_inline<const INLINE: usize>(
     store: &impl Store,
     limit: usize,
 ) -> RawBacktrace<INLINE> {
-    let here = 0_u8;
     // SAFETY: `head` is this CPU's chain; a guest of the store that was left
     // for a host call stands where its words say, by the duties of `Store`.
     unsafe {
         RawBacktrace::capture_inline(
-            Runs::of_store(head(), store.vm_store_context(), None, address_of(&here)),
+            Runs::of_store(head(), store.vm_store_context(), None, stack_pointer()),
             limit,
         )
     }
@@ -56,11 +55,10 @@ pub fn capture_backtrace_inline<const INLINE: usize>(
 /// the visitor breaks off. Nothing beyond the last frame visited is read, and
 /// nothing is allocated.
 pub fn visit_frames<S: Store>(store: &S, visit: impl FnMut(Frame) -> ControlFlow<()>) -> WalkEnd {
-    let here = 0_u8;
     // SAFETY: as in `capture_backtrace_inline`.
     unsafe {
         walk(
-            Runs::of_store(head(), store.vm_store_context(), None, address_of(&here)),
+            Runs::of_store(head(), store.vm_store_context(), None, stack_pointer()),
             usize::MAX,
             visit,
         )
@@ -104,7 +102,6 @@ pub(crate) unsafe fn capture_for_trap(
     limit: usize,
     backtrace: &mut Option<RawBacktrace>,
 ) {
-    let here = 0_u8;
     // SAFETY: the caller's duty.
     *backtrace = Some(unsafe {
         RawBacktrace::capture(
@@ -112,7 +109,7 @@ pub(crate) unsafe fn capture_for_trap(
                 activation,
                 activation.vm_store_context(),
                 None,
-                address_of(&here),
+                stack_pointer(),
             ),
             limit,
         )
@@ -137,8 +134,8 @@ struct Runs {
 }
 
 impl Runs {
-    /// `newer` is below every frame of the newest activation's guest: a local
-    /// variable of whoever walks, or the innermost frame itself.
+    /// `newer` is below every frame of the newest activation's guest: the stack pointer
+    /// of whoever walks, or the innermost frame itself.
     fn of_store(
         newest: *const Activation,
         store_context: NonNull<VMStoreContext>,
@@ -155,11 +152,6 @@ impl Runs {
     }
 }
 
-#[inline]
-fn address_of(local: &u8) -> VirtualAddress {
-    VirtualAddress::from_ptr(local)
-}
-
 impl Iterator for Runs {
     type Item = Run;
 
@@ -169,7 +161,7 @@ impl Iterator for Runs {
             // than whoever walks it.
             let activation = unsafe { self.next.as_ref() }?;
             self.next = activation.previous_ptr();
-            let newer = mem::replace(&mut self.newer, activation.address());
+            let newer = mem::replace(&mut self.newer, activation.stack());
             if !ptr::eq(
                 activation.vm_store_context().as_ptr(),
                 self.store_context.as_ptr(),
@@ -198,9 +190,8 @@ fn run_of(
     newer: VirtualAddress,
 ) -> Option<Run> {
     let entry_fp = VirtualAddress::new(words.entry_fp);
-    // Both frames and activation are on one stack; what is not below the
-    // activation is of another entry, and its frames may be gone.
-    if entry_fp >= activation.address() {
+    // What is not below the `catch_traps` is of another entry, and its frames may be gone.
+    if entry_fp > activation.stack() {
         return None;
     }
     // What is newer is below all of the frames, or on another stack: then it may
@@ -210,24 +201,28 @@ fn run_of(
     } else {
         VirtualAddress::NULL
     };
-    let stack = lowest..activation.address();
     let interrupted = activation.hardware_trap().map(|trap| Frame {
         pc: trap.pc,
         fp: trap.fp,
     });
-    let Frame { pc, fp } = match start.or(interrupted) {
+    let (left_at, interrupted) = match start.or(interrupted) {
         // The exit words are of an earlier call out, whose frames are gone.
-        Some(frame) => frame,
-        None => {
-            let frames = lowest..entry_fp;
-            // SAFETY: by the duties of `Store`, the exit words are of a frame
-            // below the entry frame, which is below the activation.
-            let fp = unsafe { words.guest_exit_fp(activation.layout(), frames) }?;
-            Frame {
-                pc: VirtualAddress::new(words.exit_pc),
-                fp,
-            }
-        }
+        Some(frame) => (frame, true),
+        None => (words.exit()?, false),
+    };
+    // What is not of this guest is on another stack, and nothing there is read.
+    let stack = if activation.is_entered_at(left_at.fp) {
+        lowest..activation.stack()
+    } else {
+        VirtualAddress::NULL..VirtualAddress::NULL
+    };
+    let Frame { pc, fp } = if interrupted {
+        left_at
+    } else {
+        let frames = stack.start..entry_fp.min(stack.end);
+        // SAFETY: by the duties of `Store`, the exit words are of a frame below the entry
+        // frame, which is on the same stack.
+        unsafe { StoreWords::guest_frame(left_at, activation.layout(), &frames) }
     };
     Some(Run {
         pc,

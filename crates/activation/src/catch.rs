@@ -3,7 +3,7 @@
 use core::mem::{MaybeUninit, needs_drop};
 use core::ptr::NonNull;
 
-use trapline_arch::call_with_setjmp;
+use trapline_arch::{call_with_setjmp, stack_pointer};
 
 use crate::activation::Activation;
 use crate::slot::Taken;
@@ -129,7 +129,7 @@ where
         );
     }
     let caller = store.default_caller();
-    let activation = Activation::new(store);
+    let activation = Activation::new(store, stack_pointer());
     let mut result = MaybeUninit::uninit();
     let returned = {
         // SAFETY: made right above; the guest is left when `call_with_setjmp`
@@ -213,7 +213,7 @@ where
         );
     }
     let caller = store.default_caller();
-    let activation = Activation::new(store);
+    let activation = Activation::new(store, stack_pointer());
     let result = {
         // SAFETY: made right above; the guest is left when `f` returns.
         let (_entered, ready) = unsafe { activation.enter(store) };

@@ -13,8 +13,8 @@ use trapline_arch::{Resume, VirtualAddress, detour, is_fp_aligned};
 use trapline_code_registry::{TrapKind, lookup_code};
 
 use crate::activation::{Activation, HardwareTrap, head};
-use crate::raise::leave_after_hardware_trap;
-use crate::{FaultVerdict, GuestFault, SandboxEscape};
+use crate::raise::{leave_after_hardware_trap, stop_after_hardware_trap};
+use crate::{FaultVerdict, GuestFault, NotATrap, SandboxEscape};
 
 /// Addresses below this one belong to the page at address 0, which is never
 /// mapped where guests rely on hardware traps: compiled code turns an
@@ -68,14 +68,15 @@ pub struct Interrupted {
 /// It is a trap only if `pc` is registered code, the trap table of that code
 /// has an entry for exactly this instruction, and the frame at `fp` is below
 /// the entry frame of this CPU's innermost activation, which is below the
-/// activation. (That such a frame is of the guest that was entered there is a
+/// `catch_traps`. (That such a frame is of the guest that was entered there is a
 /// duty of [`Store`](crate::Store)'s implementor.) Whether it was the CPU that raised
 /// it (and not `kill`) the caller has to find out.
 ///
 /// Nothing but a note in the activation is written. What follows (backtrace,
 /// core dump, leaving the guest) happens in normal context, on the guest's
 /// stack, after the exception has returned with the registers of
-/// [`Outcome::Resume`].
+/// [`Outcome::Resume`]. These also lead to a message, and no further, if the guest that trapped is not the
+/// one entered last (see ["Several stacks"](crate#several-stacks)).
 ///
 /// # Safety
 ///
@@ -122,22 +123,44 @@ pub unsafe fn handle_wasm_exception_with(
     pc: VirtualAddress,
     interrupted: impl FnOnce(TrapKind) -> Interrupted,
 ) -> ControlFlow<Outcome> {
+    // SAFETY: this function's duties are the same.
+    match unsafe { try_handle_wasm_exception(pc, interrupted) } {
+        Ok(outcome) => ControlFlow::Break(outcome),
+        Err(_) => ControlFlow::Continue(()),
+    }
+}
+
+/// [`handle_wasm_exception_with`] that says which check found that this is no trap.
+///
+/// # Errors
+///
+/// If the exception is not ours: the reason. Go on as if we were not here; it is for a diagnosis, not
+/// for a decision.
+///
+/// # Safety
+///
+/// * As for [`handle_wasm_exception_with`].
+pub unsafe fn try_handle_wasm_exception(
+    pc: VirtualAddress,
+    interrupted: impl FnOnce(TrapKind) -> Interrupted,
+) -> Result<Outcome, NotATrap> {
     let Some((code, text_offset)) = lookup_code(pc) else {
-        return ControlFlow::Continue(());
+        return Err(NotATrap::NotRegistered);
     };
     let Some(trap) = code.lookup_trap_code(text_offset) else {
-        return ControlFlow::Continue(());
+        return Err(NotATrap::NoTrapSite);
     };
     drop(code);
     // SAFETY: the innermost activation of this CPU, on whose stack the
     // interrupted code ran, lives until its guest is left.
     let Some(activation) = (unsafe { head().as_ref() }) else {
-        return ControlFlow::Continue(());
+        return Err(NotATrap::NoActivation);
     };
     let Interrupted { fp, faulting_addr } = interrupted(trap);
-    if !is_guest_frame(activation, fp) {
-        return ControlFlow::Continue(());
+    if is_out_of_order(activation, fp) {
+        return Ok(Outcome::Resume(detour(fp, stop_after_hardware_trap, 0)));
     }
+    check_guest_frame(activation, fp)?;
 
     let store = activation.store();
     let fault = GuestFault {
@@ -147,7 +170,7 @@ pub unsafe fn handle_wasm_exception_with(
         trap,
     };
     if store.on_guest_fault(&fault) == FaultVerdict::Handled {
-        return ControlFlow::Break(Outcome::Retry);
+        return Ok(Outcome::Retry);
     }
 
     let wasm_fault = match faulting_addr.map(|addr| (addr, store.wasm_fault(addr))) {
@@ -160,7 +183,7 @@ pub unsafe fn handle_wasm_exception_with(
                 faulting_addr,
                 trap,
             };
-            return ControlFlow::Break(Outcome::SandboxEscape(escape));
+            return Ok(Outcome::SandboxEscape(escape));
         }
     };
     leave(
@@ -175,22 +198,35 @@ pub unsafe fn handle_wasm_exception_with(
     )
 }
 
-/// Whether the frame at `fp` may be of the guest that `activation` entered: below
-/// the entry trampoline's, which is below the activation.
+/// Whether the frame at `fp` is below an activation that is older than the innermost, `activation`, and
+/// nearer: then what trapped is that one's guest, on another stack.
 #[inline]
-fn is_guest_frame(activation: &Activation, fp: VirtualAddress) -> bool {
+fn is_out_of_order(activation: &Activation, fp: VirtualAddress) -> bool {
+    !activation.is_entered_at(fp) && is_fp_aligned(fp) && activation.owner_of(fp).is_some()
+}
+
+/// Finds out whether the frame at `fp` may be of the guest that `activation` entered: below
+/// the entry trampoline's, which is below the `catch_traps`.
+#[inline]
+fn check_guest_frame(activation: &Activation, fp: VirtualAddress) -> Result<(), NotATrap> {
     // SAFETY: the innermost activation is the innermost of its store.
     let words = unsafe { activation.live_words() };
     let entry_fp = VirtualAddress::new(words.entry_fp);
-    is_fp_aligned(fp) && fp < entry_fp && entry_fp < activation.address()
+    if words.entry_fp == 0 {
+        Err(NotATrap::NoEntryFrame)
+    } else if is_fp_aligned(fp) && fp < entry_fp && entry_fp <= activation.stack() {
+        Ok(())
+    } else {
+        Err(NotATrap::FrameNotOfGuest { entry_fp })
+    }
 }
 
 #[inline]
-fn leave(activation: &Activation, trap: HardwareTrap) -> ControlFlow<Outcome> {
+fn leave(activation: &Activation, trap: HardwareTrap) -> Result<Outcome, NotATrap> {
     let fp = trap.fp;
     if !activation.note_hardware_trap(trap) {
-        return ControlFlow::Continue(());
+        return Err(NotATrap::LeftAlready);
     }
     let resume = detour(fp, leave_after_hardware_trap, activation.address().get());
-    ControlFlow::Break(Outcome::Resume(resume))
+    Ok(Outcome::Resume(resume))
 }

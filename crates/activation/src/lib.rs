@@ -37,6 +37,25 @@
 //! [`catch_traps_with_landing_pad`] uses the landing pad that the compiled entry
 //! trampoline has recorded in the store's words, which saves the save.
 //!
+//! # Several stacks
+//!
+//! The activations of a CPU (thread) are last in, first out: the innermost one is that of the guest
+//! that was entered last, on the stack that runs. Who switches stacks while a guest is on one, as
+//! coroutines and fibers do, takes its activations along: [`suspend_activations`] when it stops, and
+//! [`SuspendedActivations::resume`] before it goes on, there or on another CPU.
+//!
+//! That is checked. These stop the process (a panic that may not unwind; on bare metal the image's panic handler) with
+//! a message that names the rule:
+//!
+//! * a `catch_traps` returns, or is unwound out of, while its activation is not the innermost, or is suspended;
+//! * a reason to leave a guest is recorded or raised, or the hardware finds a trap, on the stack of another guest
+//!   than the innermost.
+//!
+//! It is noticed then, and not before: a coroutine that enters a guest, is switched away from, and goes on and
+//! ends before anything of the above happens has done no harm. Nor can be noticed: that a stack with live
+//! activations on it was freed without running what is on it (which nobody may do), and, but where
+//! assertions are on, that a guest is left with a value on another CPU than the one where it was entered.
+//!
 //! # What an embedder provides
 //!
 //! An implementation of [`Store`]: where the words of the trampolines lie, and
@@ -103,6 +122,7 @@ mod activation;
 mod capture;
 mod catch;
 mod handler;
+mod order;
 pub mod panic;
 mod passed_on;
 mod raise;
@@ -120,12 +140,15 @@ pub use capture::{
 pub use catch::{
     catch_traps, catch_traps_into, catch_traps_with_landing_pad, catch_traps_with_landing_pad_into,
 };
-pub use handler::{Interrupted, Outcome, handle_wasm_exception, handle_wasm_exception_with};
+pub use handler::{
+    Interrupted, Outcome, handle_wasm_exception, handle_wasm_exception_with,
+    try_handle_wasm_exception,
+};
 pub use passed_on::{CaughtError, Left, PassedOn};
 pub use raise::{raise_preexisting_trap, raise_trap, record_trap, record_unwind};
 pub use store::{FaultVerdict, GuestFault, Preparation, Store};
 pub use suspend::{ActivationMark, SuspendedActivations, suspend_activations};
-pub use trap::{CoreDump, SandboxEscape, Trap, TrapReason, UnwindReason, WasmFault};
+pub use trap::{CoreDump, NotATrap, SandboxEscape, Trap, TrapReason, UnwindReason, WasmFault};
 pub use vm::{ExitFp, LandingPadWords, VMContext, VMStoreContext, VMStoreContextLayout};
 
 #[cfg(doctest)]

@@ -8,8 +8,9 @@ use core::error::Error;
 use trapline_backtrace::RawBacktrace;
 use trapline_code_registry::TrapKind;
 
-use crate::activation::{Activation, head, head_here};
+use crate::activation::{Activation, called_from};
 use crate::capture::capture_for_trap;
+use crate::order::{self, OutOfOrder};
 use crate::{PassedOn, Trap, TrapReason, UnwindReason, WasmFault, panic};
 
 /// Records, in the innermost activation, why its guest is to be left, and
@@ -29,6 +30,9 @@ use crate::{PassedOn, Trap, TrapReason, UnwindReason, WasmFault, panic};
 ///
 /// If there is no activation on this CPU, or if one reason is recorded already. A host
 /// panic that there is no activation for goes on from here.
+///
+/// The panic does not unwind, but ends the process, if the innermost guest runs on another stack than
+/// this: see ["Several stacks"](crate#several-stacks).
 //
 // In line, so that a caller that knows its reason passes no more than that.
 #[inline(always)]
@@ -45,8 +49,7 @@ pub fn record_unwind(reason: UnwindReason) {
 #[cold]
 #[inline(never)]
 fn record_panic(payload: Box<dyn Any + Send>) {
-    // SAFETY: the innermost activation lives further out than this call.
-    match unsafe { head_here().as_ref() } {
+    match called_from(OutOfOrder::Recorded) {
         Some(activation) => activation.unwind().put_panic(payload),
         None => panic::resume(payload),
     }
@@ -56,8 +59,7 @@ fn record_panic(payload: Box<dyn Any + Send>) {
 #[cold]
 #[inline(never)]
 fn record_reason(reason: TrapReason) {
-    // SAFETY: the innermost activation lives further out than this call.
-    let Some(activation) = (unsafe { head_here().as_ref() }) else {
+    let Some(activation) = called_from(OutOfOrder::Recorded) else {
         outside(&reason);
     };
     // SAFETY: the innermost one; compiled code called out of the guest.
@@ -79,8 +81,7 @@ fn as_trap<'a>(cause: &'a (dyn Error + 'static)) -> Option<&'a Trap> {
 #[cold]
 #[inline(never)]
 fn record_host_error(error: anyhow::Error) {
-    // SAFETY: the innermost activation lives further out than this call.
-    let Some(activation) = (unsafe { head_here().as_ref() }) else {
+    let Some(activation) = called_from(OutOfOrder::Recorded) else {
         outside(&&*error);
     };
     let mut cause: &(dyn Error + 'static) = error.as_ref();
@@ -141,8 +142,7 @@ fn record_trap_in_error(activation: &Activation, error: anyhow::Error) {
 // In line as far as the slot: see there.
 #[inline]
 fn record_passed_on(error: PassedOn) {
-    // SAFETY: the innermost activation lives further out than this call.
-    match unsafe { head().as_ref() } {
+    match called() {
         Some(activation) => activation.unwind().pass_on(error),
         None => nobody_to_pass_on_to(error),
     }
@@ -154,6 +154,12 @@ fn nobody_to_pass_on_to(error: PassedOn) -> ! {
         PassedOn::Reason(reason) => outside(&reason),
         PassedOn::Error(error) => outside(&error.into_trap().reason),
     }
+}
+
+/// [`called_from`] for who is put into other functions.
+#[inline(never)]
+fn called<'a>() -> Option<&'a Activation> {
+    called_from(OutOfOrder::Recorded)
 }
 
 /// Without the reason's `Debug` (and anyhow's), code that an image would have for nothing else.
@@ -201,11 +207,11 @@ unsafe fn record_captured(
 /// # Panics
 ///
 /// If there is no activation on this CPU, if nothing is recorded in the
-/// innermost one, or if it has no place to land.
+/// innermost one, or if it has no place to land. Without unwinding, if the innermost guest runs on another
+/// stack than this.
 #[inline(never)]
 pub unsafe fn raise_preexisting_trap() -> ! {
-    // SAFETY: the innermost activation lives further out than this call.
-    let Some(activation) = (unsafe { head_here().as_ref() }) else {
+    let Some(activation) = called_from(OutOfOrder::Raised) else {
         panic!("a trap was raised outside of any catch_traps");
     };
     assert!(
@@ -256,6 +262,12 @@ pub(crate) extern "C" fn leave_after_hardware_trap(activation: usize) -> ! {
     // SAFETY: between the guest and this frame there is nothing, and this frame
     // has given away what it owned.
     unsafe { activation.land() }
+}
+
+/// Where the detour leads of a guest that trapped without being the one entered last: it can't be left,
+/// since what was entered last would be, too. On the guest's own stack, as above.
+pub(crate) extern "C" fn stop_after_hardware_trap(_: usize) -> ! {
+    order::stop(OutOfOrder::Trapped)
 }
 
 /// Records a trap found by a runtime builtin: `record_unwind` for a kind.

@@ -3,6 +3,7 @@
 use core::ptr;
 
 use crate::activation::{Activation, head, replace_head};
+use crate::order;
 
 /// A place in this CPU's chain: everything pushed after it was taken is
 /// "since" it.
@@ -68,8 +69,8 @@ pub unsafe fn suspend_activations(mark: ActivationMark) -> SuspendedActivations 
         // SAFETY: newest first, so that this is the innermost of its store.
         unsafe { activation.swap_words() };
         next = activation.previous_ptr();
-        // No head: nobody may unlink what is in no chain.
-        activation.link(newer, ptr::null());
+        // Nobody may unlink what is in no chain.
+        activation.link(newer, order::in_no_chain());
         newer = activation;
     }
     SuspendedActivations { oldest: newer }

@@ -216,6 +216,73 @@ impl fmt::Display for SandboxEscape {
     }
 }
 
+/// Why an exception is no trap: the check that said no, of those that
+/// [`try_handle_wasm_exception`](crate::try_handle_wasm_exception) makes, in their order.
+///
+/// Whatever it is, the exception is somebody else's. But of a guest that was entered wrongly this is
+/// all that is left to be said, for who wants to say it (trapline-signal: `set_diagnosis`).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[non_exhaustive]
+pub enum NotATrap {
+    /// The program counter is in no registered code: it is the host's, or that of a guest whose code was
+    /// not registered, or no longer is.
+    NotRegistered,
+    /// It is in registered code, but the trap table has no entry for this instruction: it is not one that
+    /// may trap, and its compiler has a bug, or its memories are not what it was compiled for.
+    NoTrapSite,
+    /// The instruction is one that may trap, but nothing was entered on this CPU (thread): registered code
+    /// was called outside of [`catch_traps`](crate::catch_traps).
+    NoActivation,
+    /// The innermost activation's store has no entry frame pointer: no entry trampoline of that store was
+    /// called, or its layout has the word elsewhere.
+    NoEntryFrame,
+    /// The frame is not below the entry frame of the innermost activation's guest, or that is
+    /// not below its `catch_traps`: registered code was called past its entry trampoline, of another store
+    /// than the one entered, or keeps no frame pointers.
+    FrameNotOfGuest {
+        /// What the store says is the entry trampoline's frame pointer.
+        entry_fp: VirtualAddress,
+    },
+    /// The guest is being left already, or a trap of it has been noted: code between that and its
+    /// `catch_traps` traps.
+    LeftAlready,
+}
+
+impl NotATrap {
+    /// What the check found, and what to do about it: for those who can't format.
+    #[must_use]
+    pub const fn message(self) -> &'static str {
+        match self {
+            Self::NotRegistered => {
+                "the pc is in no registered code: a fault of the host, or of a guest whose code is not registered (register_code) while it runs"
+            }
+            Self::NoTrapSite => {
+                "the pc is in registered code, but its trap table has no entry for this instruction: give the code object all traps of the compiler's output, and the guest the memories that it was compiled for"
+            }
+            Self::NoActivation => {
+                "a guest trapped, but none was entered on this thread: enter it inside of catch_traps"
+            }
+            Self::NoEntryFrame => {
+                "a guest trapped, but no entry frame pointer is in the words of the store that was entered: enter by a trampoline that writes it, for the store given to catch_traps, with the layout that the compiler uses"
+            }
+            Self::FrameNotOfGuest { .. } => {
+                "a guest trapped, but its frame is not below the entry frame of the guest that was entered last: enter each guest inside of a catch_traps of its own store, by its entry trampoline, on the same stack, compiled with frame pointers"
+            }
+            Self::LeftAlready => {
+                "a guest trapped that is being left already: nothing between a recorded trap and catch_traps may run compiled code"
+            }
+        }
+    }
+}
+
+impl fmt::Display for NotATrap {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.message())
+    }
+}
+
+impl Error for NotATrap {}
+
 /// A core dump of a trapped guest: a WebAssembly module in the format of the
 /// tool conventions ("Core dumps"), as bytes.
 #[derive(Clone, PartialEq, Eq)]

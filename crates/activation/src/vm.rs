@@ -7,6 +7,7 @@ use core::ops::Range;
 use core::ptr::NonNull;
 
 use trapline_arch::{LandingPoint, NEXT_OLDER_FP_FROM_FP_OFFSET, VirtualAddress, is_fp_aligned};
+use trapline_backtrace::Frame;
 
 /// The context of an instance, as compiled code gets it; opaque here.
 #[repr(C)]
@@ -87,10 +88,10 @@ pub struct VMStoreContextLayout {
 #[derive(Clone, Copy, Default, Debug)]
 pub(crate) struct StoreWords {
     exit_fp: usize,
-    pub(crate) exit_pc: usize,
+    exit_pc: usize,
     pub(crate) entry_fp: usize,
-    pub(crate) entry_sp: usize,
-    pub(crate) entry_trap_handler: usize,
+    entry_sp: usize,
+    entry_trap_handler: usize,
 }
 
 impl StoreWords {
@@ -202,8 +203,20 @@ impl StoreWords {
         }
     }
 
-    /// Frame pointer of the innermost guest frame, `None` if the guest was not
-    /// left (or never entered).
+    /// The exit words: the return address into the guest, and the frame pointer of the exit
+    /// trampoline or of the guest. `None` if the guest was not left (or never entered).
+    #[inline]
+    pub(crate) const fn exit(&self) -> Option<Frame> {
+        if self.exit_pc == 0 || self.exit_fp == 0 {
+            return None;
+        }
+        Some(Frame {
+            pc: VirtualAddress::new(self.exit_pc),
+            fp: VirtualAddress::new(self.exit_fp),
+        })
+    }
+
+    /// Where the guest's innermost frame is that was left by `exit`.
     ///
     /// An exit trampoline's frame pointer that is not in `frames` can't be
     /// right and is not read through: it is returned in place of the guest's,
@@ -211,27 +224,23 @@ impl StoreWords {
     ///
     /// # Safety
     ///
-    /// * The exit words, unless zero, are of frames that are alive.
+    /// * `exit` is what [`exit`](Self::exit) gave of words that this layout is of; it is of frames
+    ///   that are alive, if it is in `frames`.
     #[inline]
-    pub(crate) unsafe fn guest_exit_fp(
-        &self,
+    pub(crate) unsafe fn guest_frame(
+        exit: Frame,
         layout: &VMStoreContextLayout,
-        frames: Range<VirtualAddress>,
-    ) -> Option<VirtualAddress> {
-        if self.exit_pc == 0 || self.exit_fp == 0 {
-            return None;
-        }
-        let fp = VirtualAddress::new(self.exit_fp);
-        match layout.exit_fp {
-            ExitFp::Trampoline(_) if is_fp_aligned(fp) && frames.contains(&fp) => {
-                let older = fp.get().wrapping_add(NEXT_OLDER_FP_FROM_FP_OFFSET);
+        frames: &Range<VirtualAddress>,
+    ) -> Frame {
+        let fp = match layout.exit_fp {
+            ExitFp::Trampoline(_) if is_fp_aligned(exit.fp) && frames.contains(&exit.fp) => {
+                let older = exit.fp.get().wrapping_add(NEXT_OLDER_FP_FROM_FP_OFFSET);
                 // SAFETY: the exit trampoline's frame is alive, by this
-                // method's duty, and its frame record is at `fp`.
-                Some(VirtualAddress::new(unsafe {
-                    VirtualAddress::new(older).as_ptr::<usize>().read()
-                }))
+                // method's duty, and its frame record is at its frame pointer.
+                VirtualAddress::new(unsafe { VirtualAddress::new(older).as_ptr::<usize>().read() })
             }
-            ExitFp::Trampoline(_) | ExitFp::Guest(_) => Some(fp),
-        }
+            ExitFp::Trampoline(_) | ExitFp::Guest(_) => exit.fp,
+        };
+        Frame { pc: exit.pc, fp }
     }
 }

@@ -15,7 +15,7 @@ use trapline_activation::{
     TrapReason, UnwindReason, capture_backtrace, capture_backtrace_limited, catch_traps,
     record_unwind, visit_frames, visit_frames_from,
 };
-use trapline_arch::{FP_ALIGN, VirtualAddress};
+use trapline_arch::{FP_ALIGN, VirtualAddress, stack_pointer};
 use trapline_backtrace::{BrokenFrame, RawBacktrace, WalkEnd};
 use trapline_code_registry::TrapKind;
 
@@ -429,6 +429,7 @@ fn a_hundred_thousand_frames_are_listed_completely() {
 }
 
 /// What the walk makes of words that no trampoline has written.
+#[inline(never)]
 fn with_words(store: &FakeStore, spoil: impl Fn(&mut Words)) -> RawBacktrace {
     let found = RefCell::new(RawBacktrace::empty());
     let host = || {
@@ -446,8 +447,8 @@ fn with_words(store: &FakeStore, spoil: impl Fn(&mut Words)) -> RawBacktrace {
 fn exit_words_that_cannot_be_right_are_not_followed() {
     register_guest();
     let store = FakeStore::new();
-    let here = 0_usize;
-    let above = VirtualAddress::from_ptr(&raw const here).get() & !15;
+    // Above the `catch_traps` in a function that this one calls.
+    let above = stack_pointer().get() & !15;
     for wrong in [
         0x10,
         0x1000,
@@ -481,8 +482,8 @@ fn exit_words_that_cannot_be_right_are_not_followed() {
 fn an_entry_frame_above_the_activation_is_of_another_entry_and_not_walked_to() {
     register_guest();
     let store = FakeStore::new();
-    let here = 0_usize;
-    let above = VirtualAddress::from_ptr(&raw const here).get() & !15;
+    // Above the `catch_traps` in a function that this one calls.
+    let above = stack_pointer().get() & !15;
     for wrong in [above, above + 4096, usize::MAX - 15] {
         let found = with_words(&store, |words| words.entry_fp = wrong);
         assert_eq!(pcs(&found), []);

@@ -16,14 +16,13 @@ use support::{
 use trapline_activation::{
     ACTIVATION, ActivationHead, TrapReason, catch_traps, for_each_activation, record_trap,
 };
-use trapline_arch::VirtualAddress;
+use trapline_arch::{VirtualAddress, stack_pointer};
 use trapline_code_registry::TrapKind;
 
 /// Somewhere near the stack pointer of the caller.
 #[inline(never)]
 fn stack_position() -> usize {
-    let here = 0_u8;
-    VirtualAddress::from_ptr(black_box(&raw const here)).get()
+    stack_pointer().get()
 }
 
 /// Overwrites the stack below the caller.

@@ -126,6 +126,22 @@ pub fn return_address(word: usize) -> VirtualAddress {
 /// Byte offset from a frame pointer to the return address in its frame record.
 pub const NEXT_OLDER_PC_FROM_FP_OFFSET: usize = isa::NEXT_OLDER_PC_FROM_FP_OFFSET;
 
+/// The stack pointer of the function that calls this, wherever that is.
+///
+/// This, and not the address of a local variable, says where on the stack something is:
+/// AddressSanitizer keeps locals elsewhere (`detect_stack_use_after_return`). It is at or below all of
+/// the function's frame (but for a red zone), and above the frames of what the function calls later.
+///
+/// Under Miri, whose machine has no stack, it is always [`VirtualAddress::NULL`].
+#[inline(always)]
+#[must_use]
+pub fn stack_pointer() -> VirtualAddress {
+    if cfg!(miri) {
+        return VirtualAddress::NULL;
+    }
+    VirtualAddress::new(isa::stack_pointer())
+}
+
 /// Whether `fp` has the alignment that the ABI gives to frame pointers.
 #[inline]
 #[must_use]

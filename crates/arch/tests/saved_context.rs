@@ -5,7 +5,7 @@ use std::hint::black_box;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use proptest::prelude::*;
-use trapline_arch::{JmpBuf, JmpBufStruct, VirtualAddress, call_with_setjmp, longjmp};
+use trapline_arch::{JmpBuf, JmpBufStruct, call_with_setjmp, longjmp, stack_pointer};
 
 /// Jumps from `depth` frames further down.
 #[inline(never)]
@@ -32,8 +32,7 @@ impl Drop for CountsDrops<'_> {
 /// Somewhere near the stack pointer of the caller.
 #[inline(never)]
 fn stack_position() -> usize {
-    let here = 0_u8;
-    VirtualAddress::from_ptr(black_box(&raw const here)).get()
+    stack_pointer().get()
 }
 
 #[test]
@@ -220,6 +219,22 @@ fn a_landing_point_lies_on_the_stack_above_the_closure() {
         assert!(landing.fp - here < 4096);
         0
     });
+}
+
+#[test]
+fn the_stack_pointer_goes_down_with_each_call_and_comes_back() {
+    #[inline(never)]
+    fn down(depth: usize, above: usize) {
+        let pad = black_box([depth; 8]);
+        let here = stack_pointer().get();
+        assert!(here < above && above - here < 4096, "{here:#x} {above:#x}");
+        if depth > 0 {
+            down(depth - 1, here);
+        }
+        assert_eq!(stack_pointer().get(), here);
+        black_box(pad);
+    }
+    down(10, stack_pointer().get());
 }
 
 #[test]

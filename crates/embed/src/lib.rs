@@ -93,6 +93,24 @@
 //! changed when the code is copied, and such a trap is `SIGSEGV`. Disassemblers and debuggers
 //! show it. [`EngineConfig::trap_by_hlt`] switches it off.
 //!
+//! # Coroutines and fibers
+//!
+//! The guests of a thread are left in the opposite order of that in which they were entered. A host function that
+//! switches to another stack keeps to that if it comes back with nothing left on the other one that a guest is in. Who
+//! wants to stop in the middle of a guest, and go on later or on another thread, takes the guest's activations along: a scheduler
+//! of fibers, with `suspend_activations` of trapline-activation when the fiber stops, and `SuspendedActivations::resume` when it
+//! goes on. (Both are `unsafe`; their duties are listed there. The stack limit of a store that is used elsewhere meanwhile is
+//! among them.)
+//!
+//! A library of coroutines that knows nothing of guests can be used without `unsafe`, and break that order. Then
+//! the process stops with a message that names the rule: when a guest is left that is not the one entered last, or an
+//! error, a panic or a trap comes from a stack that the innermost guest is not on. That is no undefined behaviour, but
+//! the end of the process (bare metal: the kernel's panic handler).
+//!
+//! What is trusted there is the library: that it gives back no stack on which something still lives, and moves none to another
+//! thread that has on it what is not `Send`, as the context of a store in use is not. And stacks have an end: a guest on one may use
+//! [`Store::set_max_wasm_stack`] bytes of it, which have to be there, with a guard page below.
+//!
 //! # Without `std`
 //!
 //! The crate needs `alloc` and a [`platform::Platform`]: memory, and, for code

@@ -23,6 +23,7 @@ use std::io;
 
 use libc::stack_t;
 use rustix::mm::{MapFlags, MprotectFlags, ProtFlags};
+use trapline_arch::stack_pointer;
 
 /// What we leave beside the kernel's signal frame on a stack that we make.
 ///
@@ -161,8 +162,7 @@ impl Drop for ThreadStack {
         };
         // The thread may be ending inside a signal handler, which then runs on
         // our stack: it must stay, mapped and known to the kernel.
-        let here = 0_u8;
-        if stack.contains((&raw const here).addr()) {
+        if stack.contains(stack_pointer().get()) {
             stack.leak();
             return;
         }

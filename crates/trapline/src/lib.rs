@@ -56,18 +56,19 @@ pub use trapline_signal as signal;
 
 pub use trapline_activation::{
     ACTIVATION, Activation, ActivationHead, ActivationMark, CaughtError, CoreDump, ExitFp,
-    FaultVerdict, GuestFault, Interrupted, LandingPadWords, Left, Outcome, PassedOn, Preparation,
-    SandboxEscape, Store, SuspendedActivations, Trap, TrapReason, UnwindReason, VMContext,
-    VMStoreContext, VMStoreContextLayout, WasmFault, capture_backtrace, capture_backtrace_inline,
-    capture_backtrace_limited, catch_traps, catch_traps_into, catch_traps_with_landing_pad,
-    catch_traps_with_landing_pad_into, for_each_activation, handle_wasm_exception,
-    handle_wasm_exception_with, raise_preexisting_trap, raise_trap, record_trap, record_unwind,
-    suspend_activations, visit_frames, visit_frames_from,
+    FaultVerdict, GuestFault, Interrupted, LandingPadWords, Left, NotATrap, Outcome, PassedOn,
+    Preparation, SandboxEscape, Store, SuspendedActivations, Trap, TrapReason, UnwindReason,
+    VMContext, VMStoreContext, VMStoreContextLayout, WasmFault, capture_backtrace,
+    capture_backtrace_inline, capture_backtrace_limited, catch_traps, catch_traps_into,
+    catch_traps_with_landing_pad, catch_traps_with_landing_pad_into, for_each_activation,
+    handle_wasm_exception, handle_wasm_exception_with, raise_preexisting_trap, raise_trap,
+    record_trap, record_unwind, suspend_activations, try_handle_wasm_exception, visit_frames,
+    visit_frames_from,
 };
 pub use trapline_arch::{
     JmpBuf, JmpBufStruct, LandingPoint, NEXT_OLDER_FP_FROM_FP_OFFSET, NEXT_OLDER_SP_FROM_FP_OFFSET,
     Resume, VirtualAddress, assert_fp_is_aligned, call_with_setjmp, get_next_older_pc_from_fp,
-    is_canonical, longjmp,
+    is_canonical, longjmp, stack_pointer,
 };
 pub use trapline_backtrace::{Cursor, Frame, INLINE_FRAMES, RawBacktrace, Run, WalkEnd, walk};
 pub use trapline_code_registry::{

@@ -1,10 +1,12 @@
 //! A fiber: a stack of its own that is switched to and from with the jumps of
 //! trapline-arch, on any thread.
 
-use core::cell::Cell;
+use core::cell::{Cell, UnsafeCell};
+use core::ops::Range;
 use core::ptr;
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
+use std::sync::Arc;
 
 use trapline_activation::{ActivationMark, SuspendedActivations, suspend_activations};
 use trapline_arch::{JmpBuf, Resume, VirtualAddress, call_with_setjmp, longjmp};
@@ -16,6 +18,36 @@ const FINISHED: i32 = 2;
 #[repr(align(16))]
 struct Block {
     _space: [usize; 2],
+}
+
+/// A stack for a fiber.
+pub struct Stack {
+    blocks: Arc<[UnsafeCell<Block>]>,
+    part: Range<usize>,
+}
+
+/// Blocks of a stack: 256 KiB.
+const BLOCKS: usize = 16 * 1024;
+
+impl Stack {
+    fn new() -> Self {
+        let [stack] = Self::rising();
+        stack
+    }
+
+    /// So many stacks, each of them above the one before.
+    pub fn rising<const N: usize>() -> [Self; N] {
+        let block = || UnsafeCell::new(Block { _space: [0; 2] });
+        let blocks: Arc<[_]> = (0..N * BLOCKS).map(|_| block()).collect();
+        std::array::from_fn(|nth| Self {
+            blocks: Arc::clone(&blocks),
+            part: nth * BLOCKS..(nth + 1) * BLOCKS,
+        })
+    }
+
+    fn top(&self) -> VirtualAddress {
+        VirtualAddress::from_ptr(self.blocks[self.part.clone()].as_ptr_range().end)
+    }
 }
 
 type Body<'a> = Box<dyn FnOnce(&Inside) + 'a>;
@@ -32,7 +64,7 @@ pub(super) struct Shared {
 
 /// A fiber.
 pub struct Fiber {
-    stack: Box<[Block]>,
+    stack: Stack,
     shared: Box<Shared>,
     suspended: Option<SuspendedActivations>,
     finished: bool,
@@ -53,12 +85,21 @@ impl Fiber {
     /// * What `body` borrows lives until the fiber has finished; and if the
     ///   fiber is run on several threads, it may be used there.
     pub unsafe fn new<'a>(body: impl FnOnce(&Inside) + 'a) -> Self {
+        // SAFETY: the caller's duty is the same.
+        unsafe { Self::on(Stack::new(), body) }
+    }
+
+    /// A fiber that has not started, on this stack.
+    ///
+    /// # Safety
+    ///
+    /// * As for [`new`](Self::new).
+    pub unsafe fn on<'a>(stack: Stack, body: impl FnOnce(&Inside) + 'a) -> Self {
         let body: Body<'a> = Box::new(body);
         // SAFETY: only the lifetime changes, which the caller vouches for.
         let body = unsafe { core::mem::transmute::<Body<'a>, Body<'static>>(body) };
         Self {
-            // 256 KiB.
-            stack: vec![Block { _space: [0; 2] }; 16 * 1024].into_boxed_slice(),
+            stack,
             shared: Box::new(Shared {
                 outside: Cell::new(ptr::null()),
                 inside: Cell::new(ptr::null()),
@@ -73,14 +114,40 @@ impl Fiber {
     /// Runs the fiber on this thread until it suspends or finishes; whether it
     /// has finished. Its activations come and go with it.
     pub fn run(&mut self) -> bool {
-        assert!(!self.finished);
         let mark = ActivationMark::here();
         if let Some(suspended) = self.suspended.take() {
             // SAFETY: the fiber goes on right below.
             unsafe { suspended.resume() };
         }
+        self.switch();
+        // SAFETY: the mark was taken above, right before the fiber ran, and the
+        // fiber does not run until it is resumed.
+        let suspended = unsafe { suspend_activations(mark) };
+        if self.finished {
+            assert!(suspended.is_empty(), "a finished fiber is in no guest");
+            if let Some(payload) = self.shared.panic.take() {
+                resume_unwind(payload);
+            }
+        } else {
+            self.suspended = Some(suspended);
+        }
+        self.finished
+    }
+
+    /// The same as a library of coroutines does it that knows nothing of activations: whatever
+    /// is entered and left meanwhile stays so.
+    pub fn run_with_activations_left_where_they_are(&mut self) -> bool {
+        self.switch();
+        if let Some(payload) = self.shared.panic.take() {
+            resume_unwind(payload);
+        }
+        self.finished
+    }
+
+    fn switch(&mut self) {
+        assert!(!self.finished);
         let shared = &*self.shared;
-        let top = VirtualAddress::from_ptr(self.stack.as_mut_ptr_range().end);
+        let top = self.stack.top();
         let status = call_with_setjmp(|outside| {
             shared.outside.set(outside);
             let inside = shared.inside.get();
@@ -99,18 +166,6 @@ impl Fiber {
             unsafe { longjmp(inside, 1) }
         });
         self.finished = status == FINISHED;
-        // SAFETY: the mark was taken above, right before the fiber ran, and the
-        // fiber does not run until it is resumed.
-        let suspended = unsafe { suspend_activations(mark) };
-        if self.finished {
-            assert!(suspended.is_empty(), "a finished fiber is in no guest");
-            if let Some(payload) = self.shared.panic.take() {
-                resume_unwind(payload);
-            }
-        } else {
-            self.suspended = Some(suspended);
-        }
-        self.finished
     }
 
     /// Whether the fiber, while it does not run, is in no guest.

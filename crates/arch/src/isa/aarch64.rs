@@ -81,6 +81,15 @@ pub const fn is_canonical(addr: VirtualAddress) -> bool {
     addr.is_sign_extended_from(56)
 }
 
+/// The stack pointer (`sp`) of the function that this is put into.
+#[inline(always)]
+pub(crate) fn stack_pointer() -> usize {
+    let sp;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, sp", out(reg) sp, options(nomem, nostack, preserves_flags)) };
+    sp
+}
+
 /// Calls `body(buf, data)` with a saved context and returns what it returns,
 /// or the value that [`resume_jump`] brought to the context.
 ///

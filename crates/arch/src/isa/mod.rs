@@ -8,6 +8,7 @@
 //! | `NEXT_OLDER_SP_FROM_FP_OFFSET` | what the caller's stack pointer was |
 //! | `strip_return_address` | the address in a stored return-address word |
 //! | `is_canonical` | would the paging hardware take this address |
+//! | `stack_pointer` | reads the stack pointer |
 //! | `call_with_setjmp_raw` | saves the context and calls a function |
 //! | `resume_jump` | loads a `Resume` and goes there |
 //! | `detour_stack_pointer` | where a detour's stack starts, below a frame |

@@ -27,7 +27,7 @@
 //! look at the assembly for its symbols without the target's features
 //! (<https://github.com/rust-lang/rust/issues/80608>).
 
-use core::arch::naked_asm;
+use core::arch::{asm, naked_asm};
 
 use crate::address::VirtualAddress;
 use crate::context::{JmpBufStruct, Resume, SetjmpBody};
@@ -66,6 +66,15 @@ pub(crate) fn strip_return_address(word: usize) -> VirtualAddress {
 #[must_use]
 pub const fn is_canonical(addr: VirtualAddress) -> bool {
     addr.is_sign_extended_from(57)
+}
+
+/// The stack pointer (`sp`) of the function that this is put into.
+#[inline(always)]
+pub(crate) fn stack_pointer() -> usize {
+    let sp;
+    // SAFETY: reads a register.
+    unsafe { asm!("mv {}, sp", out(reg) sp, options(nomem, nostack, preserves_flags)) };
+    sp
 }
 
 /// Calls `body(buf, data)` with a saved context and returns what it returns,

@@ -24,7 +24,7 @@
 //! `gen_clobber_save`; `get_frame_pointer` reads the word at `r15`), and how
 //! Wasmtime walks it (wasmtime-internal-unwinder 48.0.8, `arch/s390x.rs`).
 
-use core::arch::naked_asm;
+use core::arch::{asm, naked_asm};
 
 use crate::address::VirtualAddress;
 use crate::context::{JmpBufStruct, Resume, SetjmpBody};
@@ -63,6 +63,15 @@ pub(crate) fn strip_return_address(word: usize) -> VirtualAddress {
 pub const fn is_canonical(addr: VirtualAddress) -> bool {
     let _ = addr;
     true
+}
+
+/// The stack pointer (`r15`) of the function that this is put into.
+#[inline(always)]
+pub(crate) fn stack_pointer() -> usize {
+    let sp;
+    // SAFETY: reads a register.
+    unsafe { asm!("lgr {}, %r15", out(reg) sp, options(nomem, nostack, preserves_flags)) };
+    sp
 }
 
 /// Calls `body(buf, data)` with a saved context and returns what it returns,

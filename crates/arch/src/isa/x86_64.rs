@@ -9,7 +9,7 @@
 //!   rbp +  0   the caller's rbp
 //! ```
 
-use core::arch::naked_asm;
+use core::arch::{asm, naked_asm};
 
 use crate::address::VirtualAddress;
 use crate::context::{JmpBufStruct, Resume, SetjmpBody};
@@ -48,6 +48,15 @@ pub(crate) fn strip_return_address(word: usize) -> VirtualAddress {
 #[must_use]
 pub const fn is_canonical(addr: VirtualAddress) -> bool {
     addr.is_sign_extended_from(57)
+}
+
+/// The stack pointer (`rsp`) of the function that this is put into.
+#[inline(always)]
+pub(crate) fn stack_pointer() -> usize {
+    let sp;
+    // SAFETY: reads a register.
+    unsafe { asm!("mov {}, rsp", out(reg) sp, options(nomem, nostack, preserves_flags)) };
+    sp
 }
 
 /// Calls `body(buf, data)` with a saved context and returns what it returns,

@@ -8,7 +8,7 @@ use trapline_activation::{
     FaultVerdict, GuestFault, Left, PassedOn, Preparation, Store, VMContext, VMStoreContextLayout,
     WasmFault, catch_traps_into, catch_traps_with_landing_pad_into, raise_preexisting_trap,
 };
-use trapline_arch::VirtualAddress;
+use trapline_arch::{VirtualAddress, stack_pointer};
 use trapline_wasmtime::vm::{
     STORE_CONTEXT_LAYOUT, VMArrayCallFunction, VMArrayCallNative, VMFuncRef, VMOpaqueContext,
     ValRaw, VmPtr,
@@ -99,8 +99,7 @@ impl StoreCore {
     /// recursion of host and guest is bounded like one of the guest alone.
     #[inline]
     fn limit_stack(&self) {
-        let here = 0_u8;
-        let sp = (&raw const here).addr();
+        let sp = stack_pointer().get();
         let limit = sp.saturating_sub(self.max_wasm_stack.get());
         // SAFETY: no guest of the store is running that could read it, and
         // nobody holds a reference to the context.

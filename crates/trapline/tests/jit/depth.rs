@@ -2,7 +2,7 @@
 
 use std::thread;
 
-use trapline::{TrapKind, WalkEnd};
+use trapline::{TrapKind, WalkEnd, stack_pointer};
 
 use crate::support::store::JitContext;
 use crate::support::{Entry, Guest, JitStore, frames};
@@ -118,8 +118,10 @@ fn a_guest_out_of_stack_traps_and_its_frames_can_be_listed() {
     ));
     let store = JitStore::new();
     for entry in Entry::BOTH {
-        let here = &raw const entry;
-        store.context().stack_limit.set(here.addr() - (512 << 10));
+        store
+            .context()
+            .stack_limit
+            .set(stack_pointer().get() - (512 << 10));
         let trap = store
             .call(entry, &guest, "for_ever", &[1])
             .expect_err("no end");
@@ -156,9 +158,8 @@ fn the_first_functions_of_a_guest_may_be_out_of_stack() {
     ));
     let store = JitStore::new();
     for entry in Entry::BOTH {
-        let here = &raw const entry;
         // All of the guest's stack is beyond the limit.
-        store.context().stack_limit.set(here.addr());
+        store.context().stack_limit.set(stack_pointer().get());
         for (function, trace) in [
             ("checked", &["checked@?"] as &[_]),
             ("unchecked", &["checked@?", "unchecked@10"]),
