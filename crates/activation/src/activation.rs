@@ -177,6 +177,7 @@ impl Activation {
     /// `stack` is the stack pointer of the function that it is in.
     #[inline]
     pub(crate) fn new<S: Store>(store: &S, stack: VirtualAddress) -> Self {
+        const { S::LAYOUT.validate() };
         let head = this_cpu();
         // SAFETY: it lives as long as the CPU, or thread, that this runs on.
         let innermost = unsafe { head.as_ref() }.innermost();

@@ -217,7 +217,7 @@ fn check_guest_frame(activation: &Activation, fp: VirtualAddress) -> Result<(), 
     } else if is_fp_aligned(fp) && fp < entry_fp && entry_fp <= activation.stack() {
         Ok(())
     } else {
-        Err(NotATrap::FrameNotOfGuest { entry_fp })
+        Err(NotATrap::FrameNotOfGuest { fp, entry_fp })
     }
 }
 

@@ -240,6 +240,8 @@ pub enum NotATrap {
     /// not below its `catch_traps`: registered code was called past its entry trampoline, of another store
     /// than the one entered, or keeps no frame pointers.
     FrameNotOfGuest {
+        /// The frame pointer at the trap.
+        fp: VirtualAddress,
         /// What the store says is the entry trampoline's frame pointer.
         entry_fp: VirtualAddress,
     },

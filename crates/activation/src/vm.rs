@@ -68,7 +68,56 @@ pub struct LandingPadWords {
 }
 
 /// Where in a [`VMStoreContext`] the words of the trampolines lie: byte offsets
-/// from its start, multiples of the word size.
+/// from its start, multiples of the word size, each of another word.
+///
+/// A [`LAYOUT`](crate::Store::LAYOUT) that is otherwise is refused when an entry into a guest of that store is
+/// compiled (see [`validate`](Self::validate)):
+///
+/// ```compile_fail,E0080
+/// # use trapline_activation::{ExitFp, VMStoreContextLayout};
+/// const OVERLAPPING: VMStoreContextLayout = VMStoreContextLayout {
+///     exit_fp: ExitFp::Guest(0),
+///     exit_pc: 8,
+///     entry_fp: 8,
+///     landing_pad: None,
+/// };
+/// const _: () = OVERLAPPING.validate();
+/// ```
+///
+/// ```compile_fail,E0080
+/// # use trapline_activation::{ExitFp, VMStoreContextLayout};
+/// const MISALIGNED: VMStoreContextLayout = VMStoreContextLayout {
+///     exit_fp: ExitFp::Guest(0),
+///     exit_pc: 8,
+///     entry_fp: 20,
+///     landing_pad: None,
+/// };
+/// const _: () = MISALIGNED.validate();
+/// ```
+///
+/// The words of a landing pad are looked at as well:
+///
+/// ```compile_fail,E0080
+/// # use core::{cell::UnsafeCell, ptr::NonNull};
+/// # use trapline_activation::{
+/// #     ExitFp, LandingPadWords, Store, VMContext, VMStoreContext, VMStoreContextLayout, WasmFault, catch_traps,
+/// # };
+/// # struct MyStore(UnsafeCell<[usize; 5]>);
+/// # // SAFETY: the layout is that of the array, but for a mistake; there are no memories.
+/// # unsafe impl Store for MyStore {
+/// const LAYOUT: VMStoreContextLayout = VMStoreContextLayout {
+///     exit_fp: ExitFp::Trampoline(0),
+///     exit_pc: 8,
+///     entry_fp: 16,
+///     landing_pad: Some(LandingPadWords { entry_sp: 24, entry_trap_handler: 0 }),
+/// };
+/// #     fn default_caller(&self) -> NonNull<VMContext> { NonNull::dangling() }
+/// #     fn vm_store_context(&self) -> NonNull<VMStoreContext> { NonNull::from(&self.0).cast() }
+/// #     fn wasm_fault(&self, _: trapline_arch::VirtualAddress) -> Option<WasmFault> { None }
+/// # }
+/// # let store = MyStore(UnsafeCell::new([0; 5]));
+/// let _ = catch_traps(&store, |_caller| ());
+/// ```
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub struct VMStoreContextLayout {
     /// `last_wasm_exit_fp`: written by exit trampolines.
@@ -82,6 +131,46 @@ pub struct VMStoreContextLayout {
     /// Where the compiler records its own landing pad; `None` for code whose
     /// entry trampolines have none.
     pub landing_pad: Option<LandingPadWords>,
+}
+
+impl VMStoreContextLayout {
+    /// Finds out whether each offset is that of a word of its own.
+    ///
+    /// # Panics
+    ///
+    /// If one is no multiple of the word size, or two are the same: an error when this is compiled, in a
+    /// constant.
+    pub const fn validate(&self) {
+        let (entry_sp, entry_trap_handler) = match self.landing_pad {
+            Some(pad) => (Some(pad.entry_sp), Some(pad.entry_trap_handler)),
+            None => (None, None),
+        };
+        let offsets = [
+            Some(self.exit_fp.offset()),
+            Some(self.exit_pc),
+            Some(self.entry_fp),
+            entry_sp,
+            entry_trap_handler,
+        ];
+        let mut nth = 0;
+        while nth < offsets.len() {
+            if let Some(offset) = offsets[nth] {
+                assert!(
+                    offset.is_multiple_of(size_of::<usize>()),
+                    "an offset in a VMStoreContextLayout is not a multiple of the word size"
+                );
+                let mut other = 0;
+                while other < nth {
+                    assert!(
+                        !matches!(offsets[other], Some(other) if other == offset),
+                        "two words of a VMStoreContextLayout are at the same offset"
+                    );
+                    other += 1;
+                }
+            }
+            nth += 1;
+        }
+    }
 }
 
 /// The words of the trampolines, as read from a [`VMStoreContext`].

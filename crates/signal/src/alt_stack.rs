@@ -81,6 +81,13 @@ pub fn prepare_thread() -> Result<(), PrepareThreadError> {
         .map_err(|_| PrepareThreadError::ThreadEnding)?
 }
 
+/// Whether [`prepare_thread`] has succeeded on this thread.
+pub(crate) fn is_prepared() -> bool {
+    THREAD
+        .try_with(|thread| thread.prepared.get())
+        .unwrap_or(false)
+}
+
 /// The thread's signal stack was not prepared; nothing has changed.
 #[derive(Debug)]
 #[non_exhaustive]

@@ -253,6 +253,11 @@ fn is_ours(action: &sigaction) -> bool {
     action.sa_sigaction == our_handler()
 }
 
+/// Whether the kernel gives `signal` to our handler first.
+pub(crate) fn comes_to_us(signal: c_int) -> bool {
+    query(signal).is_ok_and(|action| is_ours(&action))
+}
+
 /// Whether two actions do the same.
 fn is_same(a: &sigaction, b: &sigaction) -> bool {
     a.sa_sigaction == b.sa_sigaction && a.sa_flags == b.sa_flags && kernel_mask(a) == kernel_mask(b)

@@ -81,6 +81,12 @@
 //! the process by its own signal, at its own instruction, with nothing on standard
 //! error that we wrote.
 //!
+//! # When a process dies without a word
+//!
+//! A guest that is entered wrongly traps like any other, and is nobody's: its signal goes on, and ends the process.
+//! [`set_diagnosis`] has the handlers say on standard error which check found that a fault is no trap, and what to do
+//! about it. [`missing_on_this_thread`] says beforehand what a thread lacks to have its guests' traps caught at all.
+//!
 //! # Forwarding
 //!
 //! Whoever had a handler before us still has it: it is called for all that is
@@ -177,15 +183,18 @@ cfg_if::cfg_if! {
         mod alt_stack;
         mod handler;
         mod install;
+        mod missing;
         mod regs;
         mod signals;
 
         pub use alt_stack::{PrepareThreadError, prepare_thread};
+        pub use handler::diagnosis::set_diagnosis;
         pub use handler::direct::{WayOut, set_way_out, way_out};
         pub use install::{
             ActionOnTop, InstallError, OnTop, SignalHandlers, UninstallError, UninstallErrorKind,
             ensure_installed, install,
         };
+        pub use missing::{Missing, missing_on_this_thread};
     }
 }
 

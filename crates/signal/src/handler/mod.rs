@@ -14,27 +14,28 @@
 //! * panics: no indexing by what is not a constant, no `unwrap`, no arithmetic
 //!   that may overflow,
 //! * calls anything but system calls, the functions that POSIX lists as
-//!   async-signal-safe, and `trapline_activation::handle_wasm_exception_with`,
+//!   async-signal-safe, and `trapline_activation::try_handle_wasm_exception`,
 //!   which has the same rule.
 //!
 //! New code here keeps to it, and brings no new dependency. The tests in
 //! `tests/hosted` have an allocator that stops the process if anything allocates
 //! or frees on a signal stack.
 
+pub(crate) mod diagnosis;
 pub(crate) mod direct;
 mod escape;
 mod forward;
+mod line;
 mod origin;
 pub(crate) mod previous;
 
-use core::ops::ControlFlow;
-
 use libc::{c_int, c_void, mcontext_t, siginfo_t, stack_t, ucontext_t};
-use trapline_activation::{Interrupted, Outcome, handle_wasm_exception_with};
+use trapline_activation::{Interrupted, Outcome, try_handle_wasm_exception};
 use trapline_arch::{Resume, VirtualAddress};
 use trapline_code_registry::is_hlt;
 
 use crate::regs;
+use diagnosis::Why;
 use origin::Origin;
 
 /// The handler of all four signals.
@@ -127,10 +128,14 @@ unsafe fn try_as_trap(
             &(*machine_context).uc_stack,
         )
     };
-    if interrupted_a_handler(registers, alternate_stack) {
-        return Verdict::NotOurs;
-    }
     let pc = VirtualAddress::new(regs::trap_pc(registers, signal));
+    let not_ours = |why| {
+        diagnosis::tell(signal, pc.get(), &why);
+        Verdict::NotOurs
+    };
+    if interrupted_a_handler(registers, alternate_stack) {
+        return not_ours(Why::OnSignalStack);
+    }
     // SAFETY: asked for only when `pc` is known to be a trap site of compiled code.
     let interrupted = |trap| unsafe {
         Interrupted {
@@ -140,17 +145,17 @@ unsafe fn try_as_trap(
     };
     // SAFETY: these registers are of code that was interrupted on this thread,
     // which does not go on before we return.
-    match unsafe { handle_wasm_exception_with(pc, interrupted) } {
-        ControlFlow::Continue(()) => Verdict::NotOurs,
-        ControlFlow::Break(Outcome::Retry) => {
+    match unsafe { try_handle_wasm_exception(pc, interrupted) } {
+        Err(why) => not_ours(Why::Not(why)),
+        Ok(Outcome::Retry) => {
             // SAFETY: the kernel's, by this function's duty; the references to the
             // context above are not used any more.
             let registers = unsafe { &mut (*machine_context).uc_mcontext };
             regs::repeat_on_return(registers, signal, info);
             Verdict::Repeat
         }
-        ControlFlow::Break(Outcome::Resume(resume)) => Verdict::Leave(resume),
-        ControlFlow::Break(Outcome::SandboxEscape(escape)) => escape::report_and_stop(&escape),
+        Ok(Outcome::Resume(resume)) => Verdict::Leave(resume),
+        Ok(Outcome::SandboxEscape(escape)) => escape::report_and_stop(&escape),
     }
 }
 

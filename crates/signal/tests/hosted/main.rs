@@ -17,6 +17,7 @@
 ))]
 
 mod alt_stack;
+mod diagnosis;
 mod forwarding;
 mod host_faults;
 mod installing;

@@ -108,6 +108,11 @@ impl Ended {
         assert!(self.stderr.contains(words), "{self:#?}");
     }
 
+    /// How many lines there are on standard error.
+    pub(crate) fn lines_of_stderr(&self) -> usize {
+        self.stderr.lines().count()
+    }
+
     /// It ended with this exit code.
     #[track_caller]
     pub(crate) fn exited_with(&self, code: i32) {

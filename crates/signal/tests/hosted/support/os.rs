@@ -66,6 +66,13 @@ pub(crate) fn parts(action: &sigaction) -> (usize, c_int, Vec<c_int>) {
     (action.sa_sigaction, action.sa_flags & !SA_RESTORER, mask)
 }
 
+/// Blocks `signal` on this thread.
+pub(crate) fn block(signal: c_int) {
+    let mask = action(libc::SIG_DFL, 0, &[signal]).sa_mask;
+    // SAFETY: an initialised set; the old one is not asked for.
+    unsafe { libc::pthread_sigmask(libc::SIG_BLOCK, &raw const mask, ptr::null_mut()) };
+}
+
 /// Whether this thread blocks `signal`.
 pub(crate) fn is_blocked(signal: c_int) -> bool {
     let mut set = MaybeUninit::uninit();

@@ -105,6 +105,14 @@ impl Function {
         }
     }
 
+    /// Calls it as any function, with 0 as its argument; it ends the process.
+    fn call_directly(self) {
+        // SAFETY: code that takes one argument as C functions do.
+        let code =
+            unsafe { std::mem::transmute::<*const u8, extern "C" fn(usize) -> usize>(self.code()) };
+        code(0);
+    }
+
     /// Where the trap table lists the function's instruction that may trap.
     pub(crate) fn trap_site(self) -> VirtualAddress {
         VirtualAddress::from_ptr(match self {
@@ -175,6 +183,9 @@ pub(crate) enum Hook {
     NoteStack,
     /// Faults itself, in the host's code, with this signal.
     Fault(i32),
+    /// It is a trap; and in normal context, while the guest is being left, code of it is run again
+    /// that traps.
+    TrapAgain,
 }
 
 /// A store with one memory that can be accessed, and a guard region behind it.
@@ -196,6 +207,12 @@ impl GuestStore {
     pub(crate) fn new() -> Self {
         static REGISTRATION: OnceLock<Registration> = OnceLock::new();
         REGISTRATION.get_or_init(|| register_code(Arc::new(GuestCode)).unwrap());
+        Self::of_unregistered_code()
+    }
+
+    /// A store of a guest whose code nobody has registered, but for who has made a store by
+    /// [`new`](Self::new).
+    pub(crate) fn of_unregistered_code() -> Self {
         let memory = os::map(2 * MEMORY_SIZE, libc::PROT_NONE);
         os::unprotect(memory.start..memory.start + MEMORY_SIZE);
         Self {
@@ -228,6 +245,27 @@ impl GuestStore {
             // function with one argument.
             unsafe { guest_enter(words, ptr::from_ref(function.code()), argument) }
         })
+    }
+
+    /// Calls `function` by its entry trampoline, but outside of any `catch_traps`.
+    pub(crate) fn call_outside(&self, function: Function, argument: usize) {
+        let words = self.words.get().cast::<usize>();
+        // SAFETY: as in `call`; the trap ends the process.
+        unsafe { guest_enter(words, ptr::from_ref(function.code()), argument) };
+    }
+
+    /// Calls `function` inside of a `catch_traps` of `other`.
+    pub(crate) fn call_as_a_guest_of(&self, other: &Self, function: Function, argument: usize) {
+        let _ = catch_traps(other, |_caller| self.call_outside(function, argument));
+    }
+
+    /// Calls `function` past its entry trampoline, with this in the word that that would have written.
+    pub(crate) fn call_past_trampoline(&self, function: Function, entry_fp: usize) {
+        let _ = catch_traps(self, |_caller| {
+            // SAFETY: an array of words, which nobody else uses now.
+            unsafe { (*self.words.get())[2] = entry_fp };
+            function.call_directly();
+        });
     }
 
     /// Has the guest call a host function.
@@ -266,12 +304,15 @@ unsafe impl Store for GuestStore {
 
     fn coredump(&self, _: &TrapReason, _: Option<&RawBacktrace>) -> Option<CoreDump> {
         self.settings_at_trap.set(Some(os::float_settings()));
+        if let Hook::TrapAgain = self.hook {
+            Function::Unreachable.call_directly();
+        }
         None
     }
 
     fn on_guest_fault(&self, guest_fault: &GuestFault) -> FaultVerdict {
         match self.hook {
-            Hook::Trap => FaultVerdict::NotHandled,
+            Hook::Trap | Hook::TrapAgain => FaultVerdict::NotHandled,
             Hook::Repair => {
                 assert!(
                     self.memory
