@@ -158,6 +158,7 @@ pub use module::{ExportType, ImportType, LoadError, Module};
 pub use objects::func::Func;
 pub use objects::handles::{Extern, Global, Instance, Memory, Table};
 pub use objects::id::StoreId;
+pub use objects::limits::StoreLimits;
 pub use objects::parking::WaitOutcome;
 pub use objects::shared_memory::SharedMemory;
 pub use store::context::{Store, StoreContext};

@@ -80,6 +80,16 @@ pub enum MemoryError {
         /// The type of the memory.
         ty: MemoryType,
     },
+    /// Its minimum is above its maximum.
+    Limits {
+        /// The type of the memory.
+        ty: MemoryType,
+    },
+    /// It is shared and has no maximum.
+    SharedWithoutMaximum {
+        /// The type of the memory.
+        ty: MemoryType,
+    },
     /// Its pages are neither of 64 KiB nor of one byte.
     PageSize {
         /// The binary logarithm of the size asked for.
@@ -93,6 +103,10 @@ impl fmt::Display for MemoryError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::TooLarge { ty } => write!(f, "{ty} is larger than this machine can address"),
+            Self::Limits { ty } => write!(f, "the minimum of {ty} is above its maximum"),
+            Self::SharedWithoutMaximum { ty } => {
+                write!(f, "{ty} has no maximum, which shared memories need")
+            }
             Self::PageSize { log2 } => write!(
                 f,
                 "pages of 2^{log2} bytes are not possible, only of 2^16 bytes and of one byte"
@@ -105,7 +119,10 @@ impl fmt::Display for MemoryError {
 impl core::error::Error for MemoryError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
-            Self::TooLarge { .. } | Self::PageSize { .. } => None,
+            Self::TooLarge { .. }
+            | Self::Limits { .. }
+            | Self::SharedWithoutMaximum { .. }
+            | Self::PageSize { .. } => None,
             Self::Platform(error) => Some(error),
         }
     }
@@ -216,6 +233,9 @@ impl LinearMemory {
             return Err(MemoryError::PageSize {
                 log2: ty.page_size_log2,
             });
+        }
+        if ty.limits.max.is_some_and(|max| max < ty.limits.min) {
+            return Err(MemoryError::Limits { ty });
         }
         if ty.limits.min > ty.max_pages() {
             return Err(too_large());

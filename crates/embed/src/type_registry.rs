@@ -22,6 +22,7 @@ use crate::types::{
     FuncType, GlobalType, HeapType, IndexType, Limits, MemoryType, RefType, TableType, TypeIndex,
     ValType,
 };
+use crate::usage::UsageError;
 
 /// Marks the index of a type by its position in the group that is being
 /// interned, so that equal groups look equal wherever they end up.
@@ -87,20 +88,19 @@ impl TypeRegistry {
 
     /// Interns a type that the host made up.
     ///
-    /// Fails with the index of a concrete type that this engine does not know.
-    pub(crate) fn register_func(&self, func: &FuncType) -> Result<TypeIndex, TypeIndex> {
+    /// Fails if it names a concrete type that this engine does not know.
+    pub(crate) fn register_func(&self, func: &FuncType) -> Result<TypeIndex, UsageError> {
         let mut inner = self.0.lock();
         for ty in func.params().iter().chain(func.results()) {
-            if let ValType::Ref(RefType {
-                heap: HeapType::Concrete(index),
-                ..
-            }) = ty
-                && index.0 as usize >= inner.types.len()
-            {
-                return Err(*index);
-            }
+            inner.check_known(*ty)?;
         }
         Ok(inner.intern_func(func.clone()))
+    }
+
+    /// Fails if the type is a concrete one that this engine does not know, of which the null
+    /// reference would otherwise be a value.
+    pub(crate) fn check_known(&self, ty: ValType) -> Result<(), UsageError> {
+        self.0.lock().check_known(ty)
     }
 
     /// The type with this index, `None` if this engine handed out no such index.
@@ -148,6 +148,16 @@ impl TypeRegistry {
 }
 
 impl Inner {
+    fn check_known(&self, ty: ValType) -> Result<(), UsageError> {
+        match ty {
+            ValType::Ref(RefType {
+                heap: HeapType::Concrete(index),
+                ..
+            }) if index.0 as usize >= self.types.len() => Err(UsageError::UnknownType { index }),
+            _ => Ok(()),
+        }
+    }
+
     /// The index of the group's first type.
     fn intern(&mut self, group: Vec<SubType>) -> TypeIndex {
         if let Some(first) = self.groups.get(&group) {
@@ -400,7 +410,7 @@ mod tests {
         let registry = TypeRegistry::default();
         let unary = FuncType::new([ValType::I32], []);
         let first = registry.register_func(&unary).unwrap();
-        assert_eq!(registry.register_func(&unary), Ok(first));
+        assert_eq!(registry.register_func(&unary).unwrap(), first);
         let other = registry
             .register_func(&FuncType::new([ValType::I64], []))
             .unwrap();
@@ -412,10 +422,12 @@ mod tests {
     fn an_index_of_another_engine_is_refused() {
         let registry = TypeRegistry::default();
         let stranger = reference(HeapType::Concrete(TypeIndex(7)));
-        assert_eq!(
+        assert!(matches!(
             registry.register_func(&FuncType::new([stranger], [])),
-            Err(TypeIndex(7))
-        );
+            Err(UsageError::UnknownType {
+                index: TypeIndex(7)
+            })
+        ));
         assert_eq!(registry.func(TypeIndex(7)), None);
         assert!(!registry.is_subtype(TypeIndex(7), TypeIndex(8)));
     }

@@ -5,7 +5,7 @@ use core::fmt;
 
 use crate::linear_memory::MemoryError;
 use crate::platform::PlatformError;
-use crate::types::{FuncType, MemoryType, TypeIndex, ValType};
+use crate::types::{FuncType, MemoryType, TableType, TypeIndex, ValType};
 
 /// A mistake of the host's, or something that the host asked for and cannot
 /// have.
@@ -74,13 +74,26 @@ pub enum UsageError {
         /// How many more were asked for.
         delta: u64,
     },
+    /// A store would have more than its [limits](crate::StoreLimits) allow.
+    Limit {
+        /// Of what.
+        what: &'static str,
+        /// How much there may be.
+        limit: u64,
+        /// How much there would be.
+        wanted: u64,
+    },
     /// There is no room for a table.
     TableSize {
         /// The number of elements.
         elements: u64,
     },
-    /// The type is not one for this kind of memory: shared memories are shared,
-    /// and have a maximum; others are not shared.
+    /// The minimum of a table is above its maximum, or more than its indices reach.
+    TableType {
+        /// The type.
+        ty: TableType,
+    },
+    /// The type is not one for this kind of memory: a shared one, or one that is not.
     SharedMemoryType {
         /// The type.
         ty: MemoryType,
@@ -135,20 +148,30 @@ impl fmt::Display for UsageError {
             Self::CannotGrow { what, size, delta } => {
                 write!(f, "the {what} of size {size} can't grow by {delta}")
             }
+            Self::Limit {
+                what,
+                limit,
+                wanted,
+            } => write!(
+                f,
+                "the store is limited to {limit} {what}, and would have {wanted}"
+            ),
             Self::TableSize { elements } => {
                 write!(f, "no room for a table of {elements} elements")
             }
             Self::SharedMemoryType { ty } => {
-                let is = if ty.shared {
-                    "is shared"
+                let (is, other) = if ty.shared {
+                    ("is shared", "`SharedMemory`")
                 } else {
-                    "is not shared"
+                    ("is not shared", "`Memory`")
                 };
-                write!(
-                    f,
-                    "{ty} {is}, or has no maximum: the other kind of memory is for it"
-                )
+                write!(f, "{ty} {is}: {other} is for it")
             }
+            Self::TableType { ty } => write!(
+                f,
+                "the minimum of {ty} is above its maximum of {} elements",
+                ty.max_elements()
+            ),
             Self::Memory(error) => error.fmt(f),
             Self::HardwareTraps(_) => {
                 f.write_str("the guest relies on hardware traps, which cannot be caught here")

@@ -277,6 +277,19 @@ fn errors_with_any_numbers_in_them_print() {
                 delta: number,
             },
             UsageError::TableSize { elements: number },
+            UsageError::TableType {
+                ty: TableType {
+                    limits: ty.limits,
+                    ..TableType::new(RefType::FUNCREF, 0, None)
+                },
+            },
+            UsageError::Limit {
+                what: "bytes of memory",
+                limit: number,
+                wanted: number,
+            },
+            UsageError::Memory(MemoryError::Limits { ty }),
+            UsageError::Memory(MemoryError::SharedWithoutMaximum { ty }),
             UsageError::SharedMemoryType { ty },
             UsageError::Memory(MemoryError::TooLarge { ty }),
             UsageError::Memory(MemoryError::PageSize {

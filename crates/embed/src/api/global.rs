@@ -16,9 +16,11 @@ impl Global {
     ///
     /// # Errors
     ///
-    /// If the value is not of the global's type or belongs to another store.
+    /// If the type names a defined type that the engine does not know, or if the value is not of
+    /// the global's type or belongs to another store.
     pub fn new<T>(store: &mut StoreContext<T>, ty: GlobalType, value: Val) -> Result<Self, Error> {
         let core = store.core();
+        core.engine().types().check_known(ty.value)?;
         let value = value.to_slot(core.engine(), core.id(), ty.value)?;
         let definition = Definition::own(VMGlobalDefinition { storage: [0; 16] });
         let object = GlobalObject::new(ty, definition);

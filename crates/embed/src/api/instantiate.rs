@@ -25,6 +25,7 @@ use crate::module::Module;
 use crate::objects::global::GlobalObject;
 use crate::objects::handles::{Extern, Instance};
 use crate::objects::instance::{InstanceBox, InstanceHeader, Items};
+use crate::objects::limits::Amount;
 use crate::objects::memory::MemoryObject;
 use crate::objects::owned::{KNOWN, Objects};
 use crate::objects::shared_memory::SharedMemory;
@@ -40,8 +41,8 @@ impl Instance {
     ///
     /// # Errors
     ///
-    /// If an import is missing or is not what the module asks for, if there is
-    /// no room, or if the module's startup traps.
+    /// If an import is missing or is not what the module asks for, if there are more of them, if there is
+    /// no room or the store's [limits](crate::StoreLimits) do not allow it, or if the module's startup traps.
     ///
     /// # Panics
     ///
@@ -52,6 +53,10 @@ impl Instance {
         module: &Module,
         imports: &[Extern],
     ) -> Result<Self, InstantiateError> {
+        let (expected, found) = (module.imports().count(), imports.len());
+        if found > expected {
+            return Err(InstantiateError::TooManyImports { expected, found });
+        }
         let mut imports = imports.iter();
         Self::with_imports(store, module, |_, _, _| imports.next().cloned())
     }
@@ -86,6 +91,7 @@ impl Instance {
             check(core, module, *index, &import.ty, &item).map_err(error)?;
             imports.push((import, *index, item));
         }
+        core.check_limits(demand(core, module, imports.iter().map(|(.., item)| item)))?;
         core.add_module(module)?;
         let imports = imports
             .into_iter()
@@ -115,6 +121,33 @@ impl Instance {
         }
         Ok(Self::in_store(core.id(), index))
     }
+}
+
+/// How much a store has in addition when the module is instantiated in it with these imports.
+fn demand<'a>(
+    core: &StoreCore,
+    module: &Module,
+    imports: impl Iterator<Item = &'a Extern>,
+) -> Amount {
+    let environ = module.artifact().module();
+    let mut demand = Amount::default().instances(1);
+    let mut new_here: Vec<&SharedMemory> = Vec::new();
+    for import in imports {
+        if let Extern::SharedMemory(memory) = import
+            && !core.knows(memory)
+            && !new_here.iter().any(|other| other.same(memory))
+        {
+            new_here.push(memory);
+            demand = demand.memory(memory.data_size() as u64);
+        }
+    }
+    for index in environ.num_imported_memories..environ.memories.len() {
+        demand = demand.new_memory(module.memory_type(MemoryIndex::from_u32(index as u32)));
+    }
+    for index in environ.num_imported_tables..environ.tables.len() {
+        demand = demand.new_table(module.table_type(TableIndex::from_u32(index as u32)));
+    }
+    demand
 }
 
 /// Checks that `item` is what the module asks for with its import `index`.

@@ -8,6 +8,7 @@ use crate::calls::error::Error;
 use crate::compiled::definition::Definition;
 use crate::linear_memory::LinearMemory;
 use crate::objects::handles::Memory;
+use crate::objects::limits::Amount;
 use crate::objects::memory::MemoryObject;
 use crate::store::context::StoreContext;
 use crate::types::MemoryType;
@@ -18,13 +19,15 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// If the type is that of a shared memory (see [`SharedMemory::new`]), or
-    /// there is no room.
+    /// If the type is that of a shared memory (see
+    /// [`SharedMemory::new`](crate::SharedMemory::new)), if its minimum is above its maximum, if there is no room, or if the
+    /// store's [limits](crate::StoreLimits) do not allow it.
     pub fn new<T>(store: &mut StoreContext<T>, ty: MemoryType) -> Result<Self, Error> {
         if ty.shared {
             return Err(UsageError::SharedMemoryType { ty }.into());
         }
         let core = store.core();
+        core.check_limits(Amount::default().new_memory(ty))?;
         let engine = core.engine();
         let memory = LinearMemory::new(engine.platform(), ty, engine.config().host_memory)
             .map_err(UsageError::Memory)?;
@@ -153,19 +156,12 @@ impl Memory {
     ///
     /// # Errors
     ///
-    /// If it would be larger than its type or the machine allows, or if it
-    /// belongs to another store.
+    /// If it would be larger than its type, the store's [limits](crate::StoreLimits) or the machine
+    /// allow, or if it belongs to another store.
     pub fn grow<T>(self, store: &mut StoreContext<T>, delta: u64) -> Result<u64, Error> {
         let core = store.core();
         let object = core.objects().memory(self)?;
-        core.objects().grow_memory(object, delta).ok_or_else(|| {
-            UsageError::CannotGrow {
-                what: "memory",
-                size: object.pages(),
-                delta,
-            }
-            .into()
-        })
+        Ok(core.objects().grow_memory(object, delta)?)
     }
 }
 

@@ -4,6 +4,7 @@ use crate::calls::error::Error;
 use crate::calls::value::Val;
 use crate::compiled::definition::Definition;
 use crate::objects::handles::Table;
+use crate::objects::limits::Amount;
 use crate::objects::table::{Elements, TableObject};
 use crate::store::context::StoreContext;
 use crate::types::{TableType, ValType};
@@ -14,11 +15,16 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// If `init` is not of the element's type or belongs to another store, or there
-    /// is no room.
+    /// If the type names a defined type that the engine does not know, if its minimum is above its maximum, if
+    /// `init` is not of the element's type or belongs to another store, if there is no room, or if the
+    /// store's [limits](crate::StoreLimits) do not allow it.
     pub fn new<T>(store: &mut StoreContext<T>, ty: TableType, init: Val) -> Result<Self, Error> {
         let core = store.core();
+        core.engine()
+            .types()
+            .check_known(ValType::Ref(ty.element))?;
         let init = init.to_slot(core.engine(), core.id(), ValType::Ref(ty.element))?;
+        core.check_limits(Amount::default().new_table(ty))?;
         let elements = Elements::new(ty)?;
         let definition = Definition::own(elements.describe());
         let object = TableObject::new(
@@ -98,20 +104,14 @@ impl Table {
     ///
     /// # Errors
     ///
-    /// If there would be more than its type or the machine allows, if `init` is
+    /// If there would be more than its type, the store's [limits](crate::StoreLimits) or the
+    /// machine allow, if `init` is
     /// not of the element's type, or if table or value belong to another store.
     pub fn grow<T>(self, store: &mut StoreContext<T>, delta: u64, init: Val) -> Result<u64, Error> {
         let core = store.core();
         let object = core.objects().table(self)?;
         let init = init.to_slot(core.engine(), core.id(), ValType::Ref(object.ty().element))?;
-        let previous =
-            core.objects()
-                .grow_table(object, delta)
-                .ok_or_else(|| UsageError::CannotGrow {
-                    what: "table",
-                    size: object.len(),
-                    delta,
-                })?;
+        let previous = core.objects().grow_table(object, delta)?;
         object.fill(previous, init);
         Ok(previous)
     }

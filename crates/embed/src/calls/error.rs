@@ -259,6 +259,9 @@ impl Error {
     }
 
     /// The core dump that was taken of the guest, if any.
+    ///
+    /// The stores of this crate take none. There is one where a host function has passed on the trap of a guest of
+    /// another embedder ([`Trap`]), whose store did.
     #[must_use]
     pub fn coredump(&self) -> Option<&CoreDump> {
         self.caught()?.coredump.as_ref()

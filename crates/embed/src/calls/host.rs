@@ -35,8 +35,7 @@ impl HostFunc {
         T: 'static,
         F: Fn(Caller<'_, T>, &[Val], &mut [Val]) -> anyhow::Result<()> + Send + Sync + 'static,
     {
-        let index = engine.types().register_func(&ty);
-        let index = index.map_err(|index| UsageError::UnknownType { index })?;
+        let index = engine.types().register_func(&ty)?;
         let closure = Box::new(Untyped { ty, func });
         Ok(Self::with_shim(
             engine,

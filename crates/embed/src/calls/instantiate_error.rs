@@ -14,9 +14,17 @@ use crate::usage::UsageError;
 pub enum InstantiateError {
     /// An import is missing, or not what the module asks for.
     Link(LinkError),
+    /// There are more imports than the module asks for.
+    TooManyImports {
+        /// How many it asks for.
+        expected: usize,
+        /// How many there are.
+        found: usize,
+    },
     /// The module was loaded in another engine than that of the store.
     ForeignEngine,
-    /// There is no room for the module's memories or tables, or the platform
+    /// There is no room for the module's memories or tables, the store's
+    /// [limits](crate::StoreLimits) do not allow them, or the platform
     /// can't catch the hardware traps that it relies on.
     Resources(UsageError),
     /// Its startup trapped: a segment that does not fit, or the start function.
@@ -40,6 +48,9 @@ impl fmt::Display for InstantiateError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Link(error) => error.fmt(f),
+            Self::TooManyImports { expected, found } => {
+                write!(f, "number of imports: expected {expected}, found {found}")
+            }
             Self::ForeignEngine => f.write_str("the module belongs to another engine"),
             Self::Resources(error) => error.fmt(f),
             Self::Trap(error) => error.fmt(f),
@@ -50,7 +61,7 @@ impl fmt::Display for InstantiateError {
 impl core::error::Error for InstantiateError {
     fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
         match self {
-            Self::Link(_) | Self::ForeignEngine => None,
+            Self::Link(_) | Self::TooManyImports { .. } | Self::ForeignEngine => None,
             Self::Resources(error) => core::error::Error::source(error),
             Self::Trap(error) => core::error::Error::source(error),
         }

@@ -6,6 +6,7 @@ pub(crate) mod handles;
 pub(crate) mod host_func;
 pub(crate) mod id;
 pub(crate) mod instance;
+pub(crate) mod limits;
 pub(crate) mod memory;
 pub(crate) mod owned;
 pub(crate) mod parking;

@@ -6,6 +6,7 @@ use crate::append_list::AppendList;
 use crate::objects::global::GlobalObject;
 use crate::objects::handles::{Global, Memory, Table};
 use crate::objects::id::StoreId;
+use crate::objects::limits::{Amount, StoreLimits, page_bytes};
 use crate::objects::memory::MemoryObject;
 use crate::objects::table::TableObject;
 use crate::usage::UsageError;
@@ -14,6 +15,7 @@ use crate::usage::UsageError;
 #[derive(Debug)]
 pub(crate) struct Objects {
     id: StoreId,
+    limits: Cell<StoreLimits>,
     /// Whether memories that may move do so on each growth.
     always_move: Cell<bool>,
     memories: AppendList<MemoryObject>,
@@ -26,6 +28,7 @@ impl Objects {
     pub(crate) fn new() -> Self {
         Self {
             id: StoreId::unique(),
+            limits: Cell::default(),
             always_move: Cell::new(false),
             memories: AppendList::new(),
             tables: AppendList::new(),
@@ -72,16 +75,49 @@ impl Objects {
         self.always_move.set(always);
     }
 
-    /// Grows a memory of this store by `delta` pages; returns the previous size in pages, `None`
-    /// if it cannot grow.
-    pub(crate) fn grow_memory(&self, memory: &MemoryObject, delta: u64) -> Option<u64> {
-        memory.grow(delta, self.always_move.get())
+    pub(crate) fn limits(&self) -> StoreLimits {
+        self.limits.get()
+    }
+
+    pub(crate) fn set_limits(&self, limits: StoreLimits) {
+        self.limits.set(limits);
+    }
+
+    /// Whether there may be so much more, beside this many instances.
+    //
+    // What there is is counted, not kept count of: shared memories grow behind the store's back,
+    // and whatever else asks has more to do than that.
+    pub(crate) fn check_limits(&self, instances: usize, more: Amount) -> Result<(), UsageError> {
+        let used = Amount::default().instances(instances);
+        let memories = self.memories.iter().map(|memory| memory.len() as u64);
+        let used = memories.fold(used, Amount::memory);
+        let tables = self.tables.iter().map(TableObject::len);
+        let used = tables.fold(used, Amount::table);
+        self.limits.get().check(used, more)
+    }
+
+    /// Grows a memory of this store by `delta` pages; returns the previous size in pages.
+    pub(crate) fn grow_memory(&self, memory: &MemoryObject, delta: u64) -> Result<u64, UsageError> {
+        let bytes = page_bytes(memory.ty(), delta);
+        self.check_limits(0, Amount::default().memory_growth(bytes))?;
+        memory
+            .grow(delta, self.always_move.get())
+            .ok_or_else(|| UsageError::CannotGrow {
+                what: "memory",
+                size: memory.pages(),
+                delta,
+            })
     }
 
     /// Grows a table of this store by `delta` elements, which are null until the caller fills them
-    /// in; returns the previous number, `None` if there cannot be that many.
-    pub(crate) fn grow_table(&self, table: &TableObject, delta: u64) -> Option<u64> {
-        table.grow(delta)
+    /// in; returns the previous number.
+    pub(crate) fn grow_table(&self, table: &TableObject, delta: u64) -> Result<u64, UsageError> {
+        self.check_limits(0, Amount::default().table_growth(delta))?;
+        table.grow(delta).ok_or_else(|| UsageError::CannotGrow {
+            what: "table",
+            size: table.len(),
+            delta,
+        })
     }
 }
 

@@ -44,8 +44,11 @@ impl SharedMemory {
     /// If the type is not that of a shared memory with a maximum, or there is no
     /// room.
     pub fn new(engine: &Engine, ty: MemoryType) -> Result<Self, UsageError> {
-        if !ty.shared || ty.limits.max.is_none() {
+        if !ty.shared {
             return Err(UsageError::SharedMemoryType { ty });
+        }
+        if ty.limits.max.is_none() {
+            return Err(UsageError::Memory(MemoryError::SharedWithoutMaximum { ty }));
         }
         Self::with_settings(engine, ty, engine.config().host_memory).map_err(UsageError::Memory)
     }

@@ -39,7 +39,7 @@ impl Elements {
             elements: ty.limits.min,
         };
         if ty.limits.min > ty.max_elements() {
-            return Err(too_large());
+            return Err(UsageError::TableType { ty });
         }
         let len = usize::try_from(ty.limits.min).map_err(|_| too_large())?;
         let start = Self::allocate(ty, len).ok_or_else(too_large)?;

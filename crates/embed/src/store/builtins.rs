@@ -86,7 +86,7 @@ unsafe extern "C" fn memory_grow(vmctx: NonNull<VMContext>, delta: u64, memory: 
         // SAFETY: what compiled code passed.
         let instance = unsafe { instance(vmctx) };
         let memory = memory_of(instance, memory);
-        Grown(instance.objects().grow_memory(memory, delta))
+        Grown(instance.objects().grow_memory(memory, delta).ok())
     })
 }
 
@@ -96,7 +96,8 @@ unsafe extern "C" fn table_grow(vmctx: NonNull<VMContext>, table: u32, delta: u6
         let instance = unsafe { instance(vmctx) };
         let objects = instance.objects();
         let table = objects.tables().get(instance.defined_table(table));
-        Grown(objects.grow_table(table.expect("the code's own table"), delta))
+        let table = table.expect("the code's own table");
+        Grown(objects.grow_table(table, delta).ok())
     })
 }
 

@@ -13,6 +13,7 @@ use trapline_backtrace::RawBacktrace;
 use crate::backtrace::WasmBacktrace;
 use crate::engine::Engine;
 use crate::objects::id::StoreId;
+use crate::objects::limits::StoreLimits;
 use crate::store::settings::{Landing, MemoryRelocation};
 use crate::store::store_core::StoreCore;
 
@@ -191,6 +192,25 @@ impl<T> StoreContext<T> {
     /// backtraces at all. All frames by default.
     pub fn set_backtrace_limit(&mut self, frames: usize) {
         self.core().backtrace_limit.set(frames);
+    }
+
+    /// Limits what the store may have, from now on: what there is already stays.
+    ///
+    /// They hold for what its guests and its host ask for alike. A guest whose memory or table would
+    /// be too large is told so as the specification has it: `memory.grow` and `table.grow` give -1. What the
+    /// host asks for, instances with all that they define included, is a
+    /// [`UsageError::Limit`](crate::UsageError::Limit), and nothing of it is made.
+    ///
+    /// A shared memory counts, as large as it is, in each store whose instances use it. It belongs to none: when
+    /// the host grows it ([`SharedMemory::grow`](crate::SharedMemory::grow)), no store is asked.
+    pub fn set_limits(&mut self, limits: StoreLimits) {
+        self.core().objects().set_limits(limits);
+    }
+
+    /// What the store may have.
+    #[must_use]
+    pub fn limits(&self) -> StoreLimits {
+        self.core().objects().limits()
     }
 
     /// Chooses where guests are left for.

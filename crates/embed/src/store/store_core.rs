@@ -23,6 +23,7 @@ use crate::module::{Module, ModuleList};
 use crate::objects::host_func::{HostFunc, HostFuncContext};
 use crate::objects::id::StoreId;
 use crate::objects::instance::{Home, InstanceBox};
+use crate::objects::limits::Amount;
 use crate::objects::memory::MemoryObject;
 use crate::objects::owned::{KNOWN, Objects};
 use crate::objects::shared_memory::SharedMemory;
@@ -112,6 +113,23 @@ impl StoreCore {
     /// What the instances use.
     pub(crate) fn objects(&self) -> &Objects {
         &self.objects
+    }
+
+    /// Whether there may be so much more.
+    pub(crate) fn check_limits(&self, more: Amount) -> Result<(), UsageError> {
+        self.objects.check_limits(self.instances.len(), more)
+    }
+
+    /// Whether a guest of this store can use a shared memory already.
+    pub(crate) fn knows(&self, memory: &SharedMemory) -> bool {
+        self.find_shared(memory).is_some()
+    }
+
+    fn find_shared(&self, memory: &SharedMemory) -> Option<usize> {
+        self.objects
+            .memories()
+            .iter()
+            .position(|object| object.as_shared().is_some_and(|known| known.same(memory)))
     }
 
     /// What an instance is told of this store.
@@ -222,11 +240,8 @@ impl StoreCore {
 
     /// The index, in this store's list, of a shared memory; added the first time.
     pub(crate) fn shared_memory(&self, memory: &SharedMemory) -> usize {
-        let memories = self.objects.memories();
-        let known = memories
-            .iter()
-            .position(|object| object.as_shared().is_some_and(|known| known.same(memory)));
-        known.unwrap_or_else(|| {
+        self.find_shared(memory).unwrap_or_else(|| {
+            let memories = self.objects.memories();
             let owner = self.host_owner(memories.len());
             memories.push(MemoryObject::Shared {
                 memory: memory.clone(),
