@@ -6,7 +6,6 @@ mod support;
 
 use core::cell::Cell;
 use core::ops::ControlFlow;
-use std::alloc::{GlobalAlloc, Layout, System};
 
 use support::{
     FakeStore, Fault, Program, WAYS_IN, decide, in_handler, no_trap_pc, register_guest, run,
@@ -14,37 +13,21 @@ use support::{
 };
 use trapline_activation::{FaultVerdict, Outcome};
 use trapline_arch::VirtualAddress;
-
-/// Counts what a handler does with the allocator.
-struct Watching;
+use trapline_test_support::allocator::Watched;
 
 std::thread_local! {
     static USES_IN_HANDLERS: Cell<usize> = const { Cell::new(0) };
 }
 
+/// Counts what a handler does with the allocator.
 fn note() {
     if in_handler() {
         USES_IN_HANDLERS.set(USES_IN_HANDLERS.get() + 1);
     }
 }
 
-// SAFETY: the system's allocator, with a look at who asks.
-unsafe impl GlobalAlloc for Watching {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        note();
-        // SAFETY: the caller's duties are the same.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, ptr: *mut u8, layout: Layout) {
-        note();
-        // SAFETY: the caller's duties are the same.
-        unsafe { System.dealloc(ptr, layout) }
-    }
-}
-
 #[global_allocator]
-static ALLOCATOR: Watching = Watching;
+static ALLOCATOR: Watched = Watched(note);
 
 fn at(address: usize) -> VirtualAddress {
     VirtualAddress::new(address)

@@ -1,8 +1,6 @@
 //! What a capture allocates, and that it is the same frames whatever that is.
 #![cfg(feature = "alloc")]
 
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::ops::ControlFlow;
 
 use proptest::collection::vec;
@@ -11,45 +9,10 @@ use trapline_arch::{
     FP_ALIGN, NEXT_OLDER_FP_FROM_FP_OFFSET, NEXT_OLDER_PC_FROM_FP_OFFSET, VirtualAddress,
 };
 use trapline_backtrace::{Frame, INLINE_FRAMES, RawBacktrace, Run, WalkEnd, walk};
-
-/// Counts what this thread allocates.
-struct Counting;
+use trapline_test_support::allocator::{Counting, Uses, counted};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-    // May wrap: what another thread allocated is freed here, too.
-    static BYTES: Cell<usize> = const { Cell::new(0) };
-}
-
-// SAFETY: passes everything on to the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        BYTES.set(BYTES.get().wrapping_add(layout.size()));
-        // SAFETY: the caller's duties.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        BYTES.set(BYTES.get().wrapping_sub(layout.size()));
-        // SAFETY: the caller's duties.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-/// What `f` gives, how often it allocated, and how many bytes more are allocated than before.
-fn counted<T>(f: impl FnOnce() -> T) -> (T, usize, usize) {
-    let (allocations, bytes) = (ALLOCATIONS.get(), BYTES.get());
-    let value = f();
-    (
-        value,
-        ALLOCATIONS.get() - allocations,
-        BYTES.get().wrapping_sub(bytes),
-    )
-}
 
 const WORD: usize = size_of::<usize>();
 /// Words of a frame record, as a multiple of the alignment.
@@ -138,15 +101,16 @@ fn even(frames: usize) -> Stack {
 fn frames_up_to_the_inline_depth_are_captured_without_allocating() {
     for frames in 0..=INLINE_FRAMES {
         let stack = even(frames);
-        let (backtrace, allocations, _) = counted(|| stack.capture::<INLINE_FRAMES>(usize::MAX));
+        let (backtrace, Uses { allocations, .. }) =
+            counted(|| stack.capture::<INLINE_FRAMES>(usize::MAX));
         assert_eq!((backtrace.len(), allocations), (frames, 0));
     }
     let stack = even(40);
-    let (backtrace, allocations, _) = counted(|| stack.capture::<40>(usize::MAX));
+    let (backtrace, Uses { allocations, .. }) = counted(|| stack.capture::<40>(usize::MAX));
     assert_eq!((backtrace.len(), allocations), (40, 0));
     assert_eq!(backtrace.end(), WalkEnd::Complete);
     let stack = even(1_000);
-    let (backtrace, allocations, _) = counted(|| stack.capture::<40>(40));
+    let (backtrace, Uses { allocations, .. }) = counted(|| stack.capture::<40>(40));
     assert_eq!((backtrace.len(), allocations), (40, 0));
     assert_eq!(backtrace.end(), WalkEnd::LimitReached);
 }
@@ -155,8 +119,12 @@ fn frames_up_to_the_inline_depth_are_captured_without_allocating() {
 fn more_frames_are_one_allocation_of_their_size() {
     for frames in [INLINE_FRAMES + 1, 10, 64] {
         let stack = even(frames);
-        let (backtrace, allocations, bytes) =
-            counted(|| stack.capture::<INLINE_FRAMES>(usize::MAX));
+        let (
+            backtrace,
+            Uses {
+                allocations, bytes, ..
+            },
+        ) = counted(|| stack.capture::<INLINE_FRAMES>(usize::MAX));
         assert_eq!((backtrace.len(), allocations), (frames, 1));
         // Two counts of references before the frames.
         assert_eq!(bytes, frames * size_of::<Frame>() + 2 * WORD);
@@ -167,8 +135,12 @@ fn more_frames_are_one_allocation_of_their_size() {
 fn a_deep_recursion_is_one_allocation_of_about_its_size() {
     for frames in [100, 1_000, 100_000] {
         let stack = even(frames);
-        let (backtrace, allocations, bytes) =
-            counted(|| stack.capture::<INLINE_FRAMES>(usize::MAX));
+        let (
+            backtrace,
+            Uses {
+                allocations, bytes, ..
+            },
+        ) = counted(|| stack.capture::<INLINE_FRAMES>(usize::MAX));
         assert_eq!((backtrace.len(), allocations), (frames, 1));
         assert!(bytes < frames * size_of::<Frame>() * 9 / 8 + 100, "{bytes}");
     }
@@ -178,7 +150,12 @@ fn a_deep_recursion_is_one_allocation_of_about_its_size() {
 fn frames_that_get_smaller_are_counted_and_allocated_for_once_more() {
     let sizes = (0..10_000).map(|frame| if frame < 100 { 40 } else { 0 });
     let stack = Stack::new(&[sizes.collect()]);
-    let (backtrace, allocations, bytes) = counted(|| stack.capture::<INLINE_FRAMES>(usize::MAX));
+    let (
+        backtrace,
+        Uses {
+            allocations, bytes, ..
+        },
+    ) = counted(|| stack.capture::<INLINE_FRAMES>(usize::MAX));
     assert_eq!((backtrace.len(), allocations), (10_000, 2));
     assert_eq!(bytes, 10_000 * size_of::<Frame>() + 2 * WORD);
 }
@@ -187,7 +164,7 @@ fn frames_that_get_smaller_are_counted_and_allocated_for_once_more() {
 fn nothing_large_is_kept_for_frames_that_get_larger() {
     let sizes = (0..1_000).map(|frame| if frame < 100 { 0 } else { 1_000 });
     let stack = Stack::new(&[sizes.collect()]);
-    let (backtrace, _, bytes) = counted(|| stack.capture::<INLINE_FRAMES>(usize::MAX));
+    let (backtrace, Uses { bytes, .. }) = counted(|| stack.capture::<INLINE_FRAMES>(usize::MAX));
     assert_eq!(backtrace.len(), 1_000);
     assert_eq!(bytes, 1_000 * size_of::<Frame>() + 2 * WORD);
 }
@@ -195,7 +172,12 @@ fn nothing_large_is_kept_for_frames_that_get_larger() {
 #[test]
 fn many_runs_are_two_allocations_at_most() {
     let stack = Stack::new(&vec![vec![1; 3]; 1_000]);
-    let (backtrace, allocations, bytes) = counted(|| stack.capture::<INLINE_FRAMES>(usize::MAX));
+    let (
+        backtrace,
+        Uses {
+            allocations, bytes, ..
+        },
+    ) = counted(|| stack.capture::<INLINE_FRAMES>(usize::MAX));
     assert_eq!(backtrace.len(), 3_000);
     assert!(allocations <= 2, "{allocations}");
     assert_eq!(bytes, 3_000 * size_of::<Frame>() + 2 * WORD);
@@ -205,7 +187,12 @@ fn many_runs_are_two_allocations_at_most() {
 fn a_limit_limits_what_is_allocated() {
     let stack = even(100_000);
     for limit in [10, 70, 1_000] {
-        let (backtrace, allocations, bytes) = counted(|| stack.capture::<INLINE_FRAMES>(limit));
+        let (
+            backtrace,
+            Uses {
+                allocations, bytes, ..
+            },
+        ) = counted(|| stack.capture::<INLINE_FRAMES>(limit));
         assert_eq!((backtrace.len(), allocations), (limit, 1));
         assert_eq!(bytes, limit * size_of::<Frame>() + 2 * WORD);
         assert_eq!(backtrace.end(), WalkEnd::LimitReached);
@@ -215,7 +202,7 @@ fn a_limit_limits_what_is_allocated() {
 #[test]
 fn a_clone_allocates_nothing() {
     let backtrace = even(1_000).capture::<INLINE_FRAMES>(usize::MAX);
-    let (clone, allocations, _) = counted(|| backtrace.clone());
+    let (clone, Uses { allocations, .. }) = counted(|| backtrace.clone());
     assert_eq!((clone.len(), allocations), (1_000, 0));
 }
 
@@ -236,7 +223,7 @@ proptest! {
     ) {
         fn check<const INLINE: usize>(stack: &Stack, limit: usize) -> Result<(), TestCaseError> {
             let (frames, end) = stack.walk(limit);
-            let (backtrace, allocations, bytes) = counted(|| stack.capture::<INLINE>(limit));
+            let (backtrace, Uses { allocations, bytes, .. }) = counted(|| stack.capture::<INLINE>(limit));
             prop_assert_eq!(backtrace.as_slice(), frames);
             prop_assert_eq!(backtrace.end(), end);
             // One for what was gathered, one for what was counted, one to give back.

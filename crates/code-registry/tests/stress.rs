@@ -14,6 +14,7 @@ use trapline_arch::VirtualAddress;
 use trapline_code_registry::{
     CodeAddress, CodeObject, CodeRef, CodeRegistry, Registration, TrapKind,
 };
+use trapline_test_support::code::Random;
 
 /// Writers, each with addresses of its own, and as many readers of all.
 const WRITERS: usize = 4;
@@ -23,18 +24,6 @@ const SPAN: usize = 0x1000;
 
 /// Writes of each writer.
 const WRITES: usize = 4_000;
-
-/// Numbers in no order (xorshift).
-struct Random(u64);
-
-impl Random {
-    fn below(&mut self, bound: usize) -> usize {
-        self.0 ^= self.0 << 13;
-        self.0 ^= self.0 >> 7;
-        self.0 ^= self.0 << 17;
-        (self.0 >> 11) as usize % bound
-    }
-}
 
 #[test]
 fn lookups_find_live_code_that_covers_them_while_addresses_are_reused() {
@@ -69,7 +58,7 @@ fn lookups_find_live_code_that_covers_them_while_addresses_are_reused() {
 
 /// Registers and removes; returns how many code objects it made.
 fn write(registry: &'static CodeRegistry, drops: &Arc<AtomicUsize>, writer: usize) -> usize {
-    let mut random = Random(writer as u64 + 77);
+    let mut random = Random::new(writer as u64 + 77);
     let base = (writer + 1) * SPAN;
     let mut registrations: Vec<Registration> = Vec::new();
     let mut made = 0;
@@ -95,7 +84,7 @@ fn write(registry: &'static CodeRegistry, drops: &Arc<AtomicUsize>, writer: usiz
 
 /// Looks up until done, with up to three guards at a time.
 fn read(registry: &'static CodeRegistry, done: &AtomicBool, seed: u64) {
-    let mut random = Random(seed);
+    let mut random = Random::new(seed);
     let mut kept = [const { None }; 3];
     let mut turn = 0;
     while !done.load(SeqCst) {
@@ -187,7 +176,7 @@ fn an_address_that_changes_hands_never_goes_back_to_an_earlier_owner() {
             .map(|seed| {
                 let done = &done;
                 scope.spawn(move || {
-                    let mut random = Random(seed);
+                    let mut random = Random::new(seed);
                     let mut latest = [0; ADDRESSES];
                     let mut kept: Option<(CodeRef, usize, usize)> = None;
                     let mut seen = 0;

@@ -3,42 +3,13 @@
 mod common;
 
 use common::MODES;
-use std::alloc::{GlobalAlloc, Layout, System};
-use std::cell::Cell;
 use std::fmt;
 use trapline_code_registry::TrapKind;
 use trapline_embed::{Caller, Engine, Error, Linker, Module, Store, TrapReasonRef, TypedFunc};
-
-/// The system's allocator, counting what this thread allocates.
-struct Counting;
-
-std::thread_local! {
-    static ALLOCATIONS: Cell<usize> = const { Cell::new(0) };
-}
+use trapline_test_support::allocator::{Counting, Uses, counted};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-// SAFETY: all by the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        ALLOCATIONS.set(ALLOCATIONS.get() + 1);
-        // SAFETY: the caller's duties.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        // SAFETY: the caller's duties.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
-
-/// What `f` gives, and how often it allocated.
-fn counted<T>(f: impl FnOnce() -> T) -> (T, usize) {
-    let before = ALLOCATIONS.get();
-    let value = f();
-    (value, ALLOCATIONS.get() - before)
-}
 
 #[derive(Debug)]
 struct Failed;
@@ -108,14 +79,15 @@ fn a_call_allocates_nothing_and_an_error_only_what_it_has() {
         store.data_mut().nest = Some(nest);
         let fail = |store: &mut Store<Data>, levels| {
             store.data_mut().error = Some(anyhow::Error::new(Failed));
-            let (error, allocations) = counted(|| nest.call(store, levels).unwrap_err());
+            let (error, Uses { allocations, .. }) =
+                counted(|| nest.call(store, levels).unwrap_err());
             assert!(error.host_error::<Failed>().is_some());
             (error, allocations)
         };
         // What a thread makes once.
         call.call(&mut store, 0).unwrap();
 
-        let (sum, allocations) = counted(|| call.call(&mut store, 1));
+        let (sum, Uses { allocations, .. }) = counted(|| call.call(&mut store, 1));
         assert_eq!((sum.unwrap(), allocations), (2, 0), "{mode:?}");
 
         store.set_backtrace_limit(0);
@@ -123,7 +95,7 @@ fn a_call_allocates_nothing_and_an_error_only_what_it_has() {
             let (_, allocations) = fail(&mut store, levels);
             assert_eq!(allocations, 0, "{levels} levels, {mode:?}");
         }
-        let (error, allocations) = counted(|| load.call(&mut store, -1).unwrap_err());
+        let (error, Uses { allocations, .. }) = counted(|| load.call(&mut store, -1).unwrap_err());
         assert_eq!(error.kind(), Some(TrapKind::MemoryOutOfBounds));
         // A trap of the hardware has addresses to be kept.
         let kept = usize::from(matches!(error.reason(), Some(TrapReasonRef::Jit { .. })));
@@ -132,7 +104,7 @@ fn a_call_allocates_nothing_and_an_error_only_what_it_has() {
         store.set_backtrace_limit(usize::MAX);
         let (error, allocations) = fail(&mut store, 0);
         assert_eq!(allocations, 1, "a place for its frame, {mode:?}");
-        let ((frames, function, offset), allocations) = counted(|| {
+        let ((frames, function, offset), Uses { allocations, .. }) = counted(|| {
             let frames = error.wasm_backtrace().frames();
             let innermost = &frames[0];
             (
@@ -149,7 +121,7 @@ fn a_call_allocates_nothing_and_an_error_only_what_it_has() {
             allocations, 2,
             "more frames than that has room for, {mode:?}"
         );
-        let (frames, allocations) = counted(|| error.wasm_backtrace().frames().len());
+        let (frames, Uses { allocations, .. }) = counted(|| error.wasm_backtrace().frames().len());
         assert_eq!((frames, allocations), (21, 1), "{mode:?}");
     }
 }

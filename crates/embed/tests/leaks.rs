@@ -4,36 +4,15 @@
 mod common;
 
 use common::MODES;
-use std::alloc::{GlobalAlloc, Layout, System};
 use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
-use std::sync::atomic::{AtomicUsize, Ordering};
 use trapline_embed::{
     Caller, Engine, Func, Global, GlobalType, Linker, Memory, MemoryType, Module, RefType,
     SharedMemory, Store, Table, TableType, Val, ValType,
 };
-
-/// The system's allocator, counting the bytes that are in use.
-struct Counting;
-
-static IN_USE: AtomicUsize = AtomicUsize::new(0);
+use trapline_test_support::allocator::{Counting, bytes_in_use};
 
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
-
-// SAFETY: all by the system's allocator.
-unsafe impl GlobalAlloc for Counting {
-    unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
-        IN_USE.fetch_add(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's duties.
-        unsafe { System.alloc(layout) }
-    }
-
-    unsafe fn dealloc(&self, pointer: *mut u8, layout: Layout) {
-        IN_USE.fetch_sub(layout.size(), Ordering::Relaxed);
-        // SAFETY: the caller's duties.
-        unsafe { System.dealloc(pointer, layout) }
-    }
-}
 
 const WAT: &str = r#"(module $leaky
     (type $f (func (param i32)))
@@ -124,7 +103,7 @@ fn what_was_allocated_is_given_back() {
             for _ in 0..lives {
                 live(&artifact, landing);
             }
-            IN_USE.load(Ordering::Relaxed)
+            bytes_in_use()
         };
         let early = in_use_after(10);
         let late = in_use_after(100);

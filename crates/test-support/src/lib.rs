@@ -1,5 +1,6 @@
 //! For the tests of this workspace: programs in processes of their own, on this
-//! machine or in an emulator, host code that faults, and made-up code ([`code`]).
+//! machine or in an emulator, host code that faults, made-up code ([`code`]), and
+//! allocators that count ([`allocator`]).
 //!
 //! # Programs of the target
 //!
@@ -25,6 +26,7 @@ use std::io::Write as _;
 use std::path::Path;
 use std::process::Command;
 
+pub mod allocator;
 pub mod code;
 #[cfg(target_os = "linux")]
 pub mod fault;
