@@ -12,8 +12,8 @@ use wasmtime_environ::obj::{
 };
 use wasmtime_environ::{
     Abi, CompiledModuleInfo, DefinedFuncIndex, EntityRef as _, FuncIndex, FuncKey, FuncKeyKind,
-    FunctionLoc, HostPtr, Module, ModuleInternedTypeIndex, ModuleTypes, RuntimeDataIndex,
-    StaticModuleIndex, VMOffsets,
+    FunctionLoc, FunctionName, HostPtr, Module, ModuleInternedTypeIndex, ModuleTypes,
+    RuntimeDataIndex, StaticModuleIndex, VMOffsets,
 };
 
 use crate::address_map::{AddressMap, lookup_bytecode_offset};
@@ -100,6 +100,9 @@ pub struct Artifact {
     /// Whether instruction set, calling convention and CPU features were compared
     /// with those of a machine.
     checked_for_a_machine: bool,
+    /// Whether all names of functions are UTF-8, as they are unless a module is damaged: then
+    /// nobody need look again.
+    names_are_utf8: bool,
 }
 
 impl fmt::Debug for Artifact {
@@ -235,12 +238,16 @@ impl Artifact {
                 || alloc::format!("{bti:02x?}"),
             )?;
         }
+        let names = slice(file, sections.names.as_ref());
+        let names_are_utf8 = (metadata.info.func_names.iter())
+            .all(|name| name_in(names, name).is_some_and(|name| str::from_utf8(name).is_ok()));
         Ok(Self {
             sections,
             settings,
             metadata,
             bytes,
             checked_for_a_machine: cpu.is_some(),
+            names_are_utf8,
         })
     }
 
@@ -374,12 +381,13 @@ impl Artifact {
         let found = names
             .binary_search_by_key(&function, |name| name.idx)
             .ok()?;
-        let name = &names[found];
-        let start = name.offset as usize;
-        let bytes = self
-            .section(&self.sections.names)
-            .get(start..start.checked_add(name.len as usize)?)?;
-        core::str::from_utf8(bytes).ok()
+        let name = name_in(self.section(&self.sections.names), &names[found])?;
+        if self.names_are_utf8 {
+            // SAFETY: these very bytes were looked at when the artifact was read; nobody can
+            // have changed them, since they are shared.
+            return Some(unsafe { str::from_utf8_unchecked(name) });
+        }
+        str::from_utf8(name).ok()
     }
 
     /// Where a function lies in the text; `None` if the artifact has no such
@@ -548,6 +556,12 @@ fn slice<'a>(file: &'a [u8], section: Option<&Range<usize>>) -> &'a [u8] {
     section
         .and_then(|section| file.get(section.clone()))
         .unwrap_or(&[])
+}
+
+/// A function's name in the section of names.
+fn name_in<'a>(names: &'a [u8], name: &FunctionName) -> Option<&'a [u8]> {
+    let start = name.offset as usize;
+    names.get(start..start.checked_add(name.len as usize)?)
 }
 
 /// What kind of function a key names, in a word or two.

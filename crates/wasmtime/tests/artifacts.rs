@@ -169,6 +169,21 @@ fn trap_sites_are_those_of_the_guest() {
 }
 
 #[test]
+fn a_name_that_is_no_text_is_none_and_the_others_stay() {
+    let whole = artifact(&HARDWARE);
+    let bytes = whole.bytes().as_slice();
+    let name = whole.func_name(FuncIndex::new(3)).expect("a name");
+    let at = name.as_ptr().addr() - bytes.as_ptr().addr();
+    let mut damaged = bytes.to_vec();
+    damaged[at] = 0xff;
+    let damaged = Artifact::parse(damaged).expect("its tables hold together");
+    for index in 0..8 {
+        let name = (index != 3).then(|| whole.func_name(FuncIndex::new(index)));
+        assert_eq!(damaged.func_name(FuncIndex::new(index)), name.flatten());
+    }
+}
+
+#[test]
 fn functions_have_names_indices_and_trampolines() {
     let artifact = artifact(&HARDWARE);
     assert_eq!(artifact.module_name(), Some("guest"));
