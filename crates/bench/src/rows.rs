@@ -267,8 +267,8 @@ fn traps() -> Vec<Row> {
         .missed_because(
             "the error of the row above is a good part of it; the rest is the backtrace: an \
              allocation where it is kept, a reference to the modules, the module that has the \
-             frame's address, its function, its name, and a bytecode offset from the artifact's \
-             own table, whose entries have to be decoded in turn",
+             frame's address, its function, its name, and, the largest part, a bytecode offset from the \
+             artifact's own table, whose entries have to be decoded in turn",
         ),
         both!(
             row(
