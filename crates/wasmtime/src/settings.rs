@@ -34,6 +34,11 @@ pub const COMPILER_VERSION: &str = "48";
 /// The exact release that this crate was made for and tested with.
 pub const COMPILER_RELEASE: &str = wasmtime_environ::VERSION;
 
+/// The largest sizes that make sense: no process has more address space than
+/// 2⁵⁶ bytes (x86_64 with five levels of page tables). Sums of a few of them
+/// cannot overflow.
+pub(crate) const MAX_ADDRESS_SPACE: u64 = 1 << 56;
+
 /// The settings as the compiler encodes them.
 #[derive(Deserialize)]
 struct Encoded<'a> {
@@ -348,20 +353,21 @@ fn check_tunables(tunables: &Tunables) -> Result<(), ArtifactError> {
         let expected = "`collector` = None or Null (trapline has no garbage-collected heap)";
         return Err(PLACE.error(Kind::Setting, expected, format!("{:?}", tunables.collector)));
     }
-    // Otherwise the sum, which decides about bounds checks, means nothing.
-    let sum = tunables
-        .memory_reservation
-        .checked_add(tunables.memory_guard_size);
-    PLACE.check(
-        sum.is_some(),
-        "a memory reservation and guard size that add up",
-        || {
-            format!(
-                "{:#x} and {:#x}",
-                tunables.memory_reservation, tunables.memory_guard_size
-            )
-        },
-    )
+    // The compiler decides about bounds checks by sums of them, embedders add them.
+    for (name, size) in [
+        ("memory_reservation", tunables.memory_reservation),
+        ("memory_guard_size", tunables.memory_guard_size),
+        (
+            "memory_reservation_for_growth",
+            tunables.memory_reservation_for_growth,
+        ),
+    ] {
+        if size > MAX_ADDRESS_SPACE {
+            let expected = format!("`{name}` up to {MAX_ADDRESS_SPACE:#x}");
+            return Err(PLACE.error(Kind::Setting, expected, format!("{size:#x}")));
+        }
+    }
+    Ok(())
 }
 
 /// Checks the flags of the code generator that decide how its code behaves

@@ -1,6 +1,6 @@
 //! What the compiler accepts with trapline's settings, and what it makes of it.
 
-use trapline_wasmtime::compile::{CompileError, CompileOptions, Compiler, compile};
+use trapline_wasmtime::compile::{CompileError, CompileOptions, Compiler, compile, is_compiling};
 use trapline_wasmtime::vm::Builtin;
 use trapline_wasmtime::{Artifact, Cpu, FlagSetting, Isa};
 
@@ -257,6 +257,117 @@ fn vectors_are_refused_on_riscv_without_the_vector_extension() {
         let cpu = Cpu::new(Isa::Riscv64, &|flag| (flag != "has_v").then_some(true));
         assert!(Artifact::parse_for(bytes, cpu).is_err());
     }
+}
+
+/// Modules that the compiler panics at for riscv64 without vectors: it copies
+/// short constant lengths by them.
+const COPIES: [&str; 3] = [
+    "(memory.copy (local.get 0) (local.get 1) (i32.const 16))",
+    "(memory.init $data (local.get 0) (local.get 1) (i32.const 128))",
+    "(table.copy (local.get 0) (local.get 1) (i32.const 9))",
+];
+
+/// A module of four functions, the third of which has this body.
+fn with_body(body: &str) -> String {
+    format!(
+        r#"(module
+        (import "a" "b" (func $import))
+        (memory 1) (table 20 funcref) (data $data "sixteen bytes or")
+        (func $first (call $import))
+        (func $second (param i32) (result i32) (i32.load (local.get 0)))
+        (func $culprit (param i32 i32) {body})
+        (func $last (param f64) (result f64) (f64.sqrt (local.get 0))))"#
+    )
+}
+
+#[test]
+fn a_panic_of_the_compiler_is_an_error_that_names_the_function() {
+    let options = CompileOptions::for_target("riscv64gc-unknown-linux-gnu");
+    let compiler = Compiler::new(&options).unwrap();
+    for body in COPIES {
+        let error = compiler.compile(with_body(body).as_bytes()).unwrap_err();
+        let text = chain(&error);
+        assert!(
+            text.starts_with("the compiler panicked at function 3 (\"culprit\"): "),
+            "{text}"
+        );
+        assert!(text.contains("set the flag has_v to true"), "{text}");
+        assert!(!is_compiling());
+    }
+    // The compiler is as good as before.
+    let file = compiler.compile(with_body("").as_bytes()).unwrap();
+    Artifact::parse_any_target(file).unwrap();
+}
+
+#[test]
+fn with_vectors_or_by_calls_copies_are_compiled_for_riscv() {
+    let options = CompileOptions::for_target("riscv64gc-unknown-linux-gnu");
+    for body in COPIES {
+        let options = options.clone().isa_flag("has_v", "true");
+        compile(with_body(body).as_bytes(), &options).unwrap();
+    }
+    for length in ["(i32.const 15)", "(i32.const 129)", "(local.get 0)"] {
+        let body = format!("(memory.copy (local.get 0) (local.get 1) {length})");
+        compile(with_body(&body).as_bytes(), &options).unwrap();
+    }
+}
+
+#[test]
+fn flags_that_a_target_does_not_have_are_told_with_those_that_it_has() {
+    let error = |target: &str, name: &str, value: &str| {
+        let options = CompileOptions::for_target(target).isa_flag(name, value);
+        chain(&Compiler::new(&options).unwrap_err())
+    };
+    let riscv = "riscv64gc-unknown-none-elf";
+    let text = error(riscv, "has_wings", "true");
+    assert!(
+        text.contains("\"has_wings\"") && text.contains("has_v, "),
+        "{text}"
+    );
+    // One of another target; one that decides about conventions, for all targets.
+    assert!(error(riscv, "has_avx", "true").contains("unknown flag"));
+    assert!(error(riscv, "preserve_frame_pointers", "false").contains("unknown flag"));
+    assert!(error(riscv, "has_v", "yes").contains("true or false, not \"yes\""));
+    let x86 = "x86_64-unknown-linux-gnu";
+    assert!(error(x86, "x86-64-v3", "false").contains("set of other flags"));
+    let preset = CompileOptions::for_target(x86).isa_flag("x86-64-v3", "true");
+    compile(b"(module (func))", &preset).unwrap();
+    // On this machine as well.
+    let options = CompileOptions::host().isa_flag("has_wings", "true");
+    let text = chain(&Compiler::new(&options).unwrap_err());
+    assert!(text.contains("unknown flag"), "{text}");
+}
+
+#[test]
+fn sizes_beyond_every_address_space_are_refused() {
+    let wat = b"(module (memory 1) (memory i64 1)
+        (func (param i32) (result i32) (i32.load offset=4294967295 (local.get 0)))
+        (func (param i64) (result i32) (i32.load 1 offset=4294967295 (local.get 0))))";
+    let fields: [fn(&mut CompileOptions) -> &mut u64; 3] = [
+        |options| &mut options.memory_reservation,
+        |options| &mut options.memory_guard_size,
+        |options| &mut options.memory_reservation_for_growth,
+    ];
+    for field in fields {
+        for size in [0, 1, 1 << 16, 1 << 32, CompileOptions::MAX_SIZE] {
+            let mut options = CompileOptions::host();
+            *field(&mut options) = size;
+            Artifact::parse(compile(wat, &options).unwrap()).unwrap();
+        }
+        for size in [CompileOptions::MAX_SIZE + 1, u64::MAX] {
+            let mut options = CompileOptions::host();
+            *field(&mut options) = size;
+            let text = chain(&compile(wat, &options).unwrap_err());
+            assert!(text.contains("from 0 to 0x100000000000000 bytes"), "{text}");
+            assert!(text.contains(&format!("not {size:#x}")), "{text}");
+        }
+    }
+    // All at their largest: they are added to each other.
+    let mut options = CompileOptions::host();
+    for field in fields {
+        *field(&mut options) = CompileOptions::MAX_SIZE;
+    }
+    Artifact::parse(compile(wat, &options).unwrap()).unwrap();
 }
 
 #[test]

@@ -1,17 +1,15 @@
-//! The compiler: WebAssembly in, artifact out.
-//!
-//! This is the `wasmtime` crate's compiler without its runtime, with the
-//! settings that trapline's embedder expects. It compiles for any of the four
-//! instruction sets on any machine.
+//! What to compile for, and how.
 
-use alloc::boxed::Box;
+use alloc::format;
 use alloc::string::{String, ToString as _};
 use alloc::vec::Vec;
-use core::fmt;
 
-use wasmtime::{Collector, Config, Engine, Inlining, OptLevel, WasmBacktraceDetails};
+use wasmtime::{Collector, Config, Inlining, OptLevel, WasmBacktraceDetails};
 
+use super::error::CompileError;
+use super::flags;
 use crate::Isa;
+use crate::settings::MAX_ADDRESS_SPACE;
 
 /// 4 GiB: what a 32-bit memory can address.
 const GIB_4: u64 = 1 << 32;
@@ -23,7 +21,8 @@ const GIB_2: u64 = 2 << 30;
 /// What to compile for, and how.
 ///
 /// The sizes are promises that the embedder makes to the compiled code and
-/// keeps for each memory; the loader reads them from the artifact.
+/// keeps for each memory; the loader reads them from the artifact. Each is at
+/// most [`MAX_SIZE`](Self::MAX_SIZE).
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[non_exhaustive]
 pub struct CompileOptions {
@@ -54,6 +53,11 @@ pub struct CompileOptions {
 }
 
 impl CompileOptions {
+    /// The largest size that an option can have, in bytes: all that the largest
+    /// address spaces have (2⁵⁶ bytes). Whether there is room is seen when a
+    /// memory is made.
+    pub const MAX_SIZE: u64 = MAX_ADDRESS_SPACE;
+
     /// The options for the machine that the compiler runs on: hardware traps,
     /// 4 GiB for each memory and a guard region of 32 MiB.
     #[must_use]
@@ -107,11 +111,20 @@ impl CompileOptions {
     }
 
     /// The same with explicit checks instead of hardware traps, and with
-    /// memories that need neither reserved address space nor guard regions.
+    /// [compact memories](Self::compact_memories).
     #[must_use]
     pub fn explicit_checks(self) -> Self {
         Self {
             signals_based_traps: false,
+            ..self.compact_memories()
+        }
+    }
+
+    /// The same with memories that need neither reserved address space nor guard
+    /// regions: they take up what they hold, and each growth moves them.
+    #[must_use]
+    pub fn compact_memories(self) -> Self {
+        Self {
             memory_reservation: 0,
             memory_guard_size: 0,
             memory_reservation_for_growth: 0,
@@ -133,11 +146,16 @@ impl CompileOptions {
     ///
     /// # Errors
     ///
-    /// If the target is unknown.
+    /// If the target is unknown, a flag is not one of the target's, or a size is
+    /// out of range.
     pub fn config(&self) -> Result<Config, CompileError> {
         let mut config = Config::new();
         if let Some(target) = &self.target {
             config.target(target).map_err(CompileError::options)?;
+        }
+        self.check_sizes()?;
+        if let Some(target) = self.target.as_deref().or(Isa::HOST.map(Isa::name)) {
+            flags::check(target, &self.isa_flags)?;
         }
         // What trapline's embedder is made for: see `Settings`.
         config
@@ -202,10 +220,30 @@ impl CompileOptions {
 }
 
 impl CompileOptions {
+    /// Checks the sizes: the compiler adds them without looking.
+    fn check_sizes(&self) -> Result<(), CompileError> {
+        for (name, size) in [
+            ("memory_reservation", self.memory_reservation),
+            ("memory_guard_size", self.memory_guard_size),
+            (
+                "memory_reservation_for_growth",
+                self.memory_reservation_for_growth,
+            ),
+        ] {
+            if size > Self::MAX_SIZE {
+                return Err(CompileError::options(format!(
+                    "`{name}` can be from 0 to {:#x} bytes, not {size:#x}",
+                    Self::MAX_SIZE
+                )));
+            }
+        }
+        Ok(())
+    }
+
     /// Whether the target has instructions for WebAssembly's vectors: all have
     /// but RISC-V, where they are the extension V, and where the code generator
     /// panics without it.
-    fn has_vectors(&self) -> bool {
+    pub(super) fn has_vectors(&self) -> bool {
         let v = |(flag, value): &(String, String)| flag == "has_v" && value == "true";
         match &self.target {
             Some(triple) => {
@@ -223,85 +261,4 @@ impl Default for CompileOptions {
     fn default() -> Self {
         Self::host()
     }
-}
-
-/// Why there is no artifact.
-#[derive(Debug)]
-pub struct CompileError {
-    context: &'static str,
-    source: Box<dyn core::error::Error + Send + Sync>,
-}
-
-impl CompileError {
-    fn options(error: wasmtime::Error) -> Self {
-        Self {
-            context: "the options do not fit together",
-            source: error.into(),
-        }
-    }
-
-    fn module(error: wasmtime::Error) -> Self {
-        Self {
-            context: "the module cannot be compiled",
-            source: error.into(),
-        }
-    }
-}
-
-impl fmt::Display for CompileError {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.context)
-    }
-}
-
-impl core::error::Error for CompileError {
-    fn source(&self) -> Option<&(dyn core::error::Error + 'static)> {
-        Some(&*self.source)
-    }
-}
-
-/// A compiler with fixed options, for more than one module.
-#[derive(Clone)]
-pub struct Compiler {
-    engine: Engine,
-}
-
-impl fmt::Debug for Compiler {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Compiler").finish_non_exhaustive()
-    }
-}
-
-impl Compiler {
-    /// A compiler with these options.
-    ///
-    /// # Errors
-    ///
-    /// If the target or a flag is unknown, or the options contradict each
-    /// other.
-    pub fn new(options: &CompileOptions) -> Result<Self, CompileError> {
-        let engine = Engine::new(&options.config()?).map_err(CompileError::options)?;
-        Ok(Self { engine })
-    }
-
-    /// Compiles a module, in the binary or the text format.
-    ///
-    /// # Errors
-    ///
-    /// If it is malformed or invalid, uses what is switched off, or exceeds a
-    /// limit of the compiler.
-    pub fn compile(&self, wasm_or_wat: &[u8]) -> Result<Vec<u8>, CompileError> {
-        self.engine
-            .precompile_module(wasm_or_wat)
-            .map_err(CompileError::module)
-    }
-}
-
-/// Compiles one module, see [`Compiler`].
-///
-/// # Errors
-///
-/// As [`Compiler::new`] and [`Compiler::compile`].
-pub fn compile(wasm_or_wat: &[u8], options: &CompileOptions) -> Result<Vec<u8>, CompileError> {
-    Compiler::new(options)?.compile(wasm_or_wat)
 }

@@ -1,0 +1,25 @@
+;; Copies of 16 to 128 bytes, as compilers make them of assignments of structures: the code
+;; generator unrolls them.
+(module $constant_copies
+  (memory $memory 1)
+  (memory $other 1)
+  (memory $large i64 1)
+  (table $table 100 funcref)
+  (data $passive "a passive segment with more than one hundred and twenty-eight bytes in it, so that "
+                 "every length which is unrolled can be taken from it without going beyond its end.")
+  (func (export "structures") (param i32 i32)
+    (memory.copy (local.get 0) (local.get 1) (i32.const 16))
+    (memory.copy (local.get 0) (local.get 1) (i32.const 24))
+    (memory.copy (local.get 0) (local.get 1) (i32.const 63))
+    (memory.copy (local.get 0) (local.get 1) (i32.const 128)))
+  (func (export "by_local") (param i32 i32) (local i32)
+    (local.set 2 (i32.const 48))
+    (memory.copy $other $memory (local.get 0) (local.get 1) (local.get 2)))
+  (func (export "large") (param i64 i64)
+    (memory.copy $large $large (local.get 0) (local.get 1) (i64.const 32)))
+  (func (export "init") (param i32 i32)
+    (memory.init $memory $passive (local.get 0) (local.get 1) (i32.const 40)))
+  (func (export "tables") (param i32 i32)
+    (table.copy $table $table (local.get 0) (local.get 1) (i32.const 2))
+    (table.copy $table $table (local.get 0) (local.get 1) (i32.const 16)))
+)

@@ -1,0 +1,33 @@
+;; Memories of every kind, with large offsets, at the edges.
+(module $memories
+  (import "host" "memory" (memory $imported 1))
+  (memory $small 1 1)
+  (memory $growing 1)
+  (memory $large i64 1)
+  (memory $bytes 100 (pagesize 1))
+  (func (export "loads") (param i32) (result i64)
+    (i64.add
+      (i64.add (i64.load8_s $small (local.get 0)) (i64.load32_u $growing offset=65532 (local.get 0)))
+      (i64.add (i64.load $imported offset=4294967288 (local.get 0))
+        (i64.extend_i32_u (i32.load16_s $bytes (local.get 0))))))
+  (func (export "stores") (param i32 i64 f32 f64)
+    (i64.store8 $small (local.get 0) (local.get 1))
+    (i64.store16 $growing (local.get 0) (local.get 1))
+    (f32.store $imported offset=4 (local.get 0) (local.get 2))
+    (f64.store $bytes offset=8 (local.get 0) (local.get 3)))
+  (func (export "constants") (result i64)
+    (i64.add (i64.load $small (i32.const 65528)) (i64.load $small (i32.const 65529))))
+  (func (export "large") (param i64 f64) (result f64)
+    (f64.store $large offset=0x100000000 (local.get 0) (local.get 1))
+    (f64.load $large offset=0xffffffffff (local.get 0)))
+  (func (export "grow") (param i64 i32) (result i64)
+    (i64.add (memory.grow $large (local.get 0))
+      (i64.extend_i32_s
+        (i32.add (memory.grow $growing (local.get 1)) (memory.grow $bytes (local.get 1))))))
+  (func (export "sum") (param i32 i32) (result i32) (local i32)
+    (loop $next
+      (local.set 2 (i32.add (local.get 2) (i32.load $growing (local.get 0))))
+      (local.set 0 (i32.add (local.get 0) (i32.const 4)))
+      (br_if $next (i32.lt_u (local.get 0) (local.get 1))))
+    (local.get 2))
+)
