@@ -79,6 +79,8 @@ impl Module {
     /// * The bytes are what the compiler made, unchanged. Its tables are checked,
     ///   but its code is machine code that will run with the rights of this
     ///   process: nobody can tell by looking at it that it stays in its sandbox.
+    ///   (That they are unchanged by accident is seen by their
+    ///   [checksum](Artifact::checksum), if they have one.)
     pub unsafe fn load(engine: &Engine, bytes: &[u8]) -> Result<Self, LoadError> {
         let artifact = Artifact::parse(bytes.to_vec())?;
         // SAFETY: the caller's duty is the same.

@@ -17,6 +17,7 @@ use wasmtime_environ::{
 };
 
 use crate::address_map::{AddressMap, lookup_bytecode_offset};
+use crate::checksum::{self, Checksum};
 use crate::elf::{self, Section, Sections};
 use crate::error::{ArtifactError, ArtifactErrorKind as Kind, Place};
 use crate::metadata::{Lengths, Metadata};
@@ -94,6 +95,7 @@ impl From<Box<[u8]>> for ArtifactBytes {
 /// module that was compiled.
 pub struct Artifact {
     bytes: ArtifactBytes,
+    checksum: Checksum,
     sections: Sections,
     settings: Settings,
     metadata: Metadata,
@@ -166,8 +168,9 @@ impl Artifact {
     /// If the bytes are not an artifact of the supported compiler version, or
     /// are damaged; if the code does not run on this machine, or was compiled
     /// with settings that trapline cannot honour. Any bytes are answered by an
-    /// error or by an artifact whose tables hold together; whether its *code*
-    /// does what it should, nothing can tell.
+    /// error or by an artifact whose tables hold together. Damage that leaves
+    /// them so is found by the [checksum](Self::checksum) if there is one;
+    /// whether its *code* does what it should, nothing can tell.
     pub fn parse(bytes: impl Into<ArtifactBytes>) -> Result<Self, ArtifactError> {
         match Cpu::host() {
             Some(cpu) => Self::parse_for(bytes, cpu),
@@ -199,7 +202,8 @@ impl Artifact {
 
     fn parse_inner(bytes: ArtifactBytes, cpu: Option<Cpu<'_>>) -> Result<Self, ArtifactError> {
         let file = bytes.as_slice();
-        let (isa, sections) = elf::parse(file)?;
+        let checksum = checksum::check(file)?;
+        let (isa, sections, symbols) = elf::parse(file)?;
         let required = |section: &Section, name| match section {
             Some(range) => Ok(slice(file, Some(range))),
             None => Err(Place::section(name).error(Kind::MissingSection, "the section", "none")),
@@ -216,6 +220,9 @@ impl Artifact {
                 dwarf: length(&sections.dwarf),
             },
         )?;
+        if !symbols.is_empty() {
+            metadata.functions.check_symbols(symbols.functions())?;
+        }
         // A module without functions has neither text nor tables for it.
         let needed = |name, section: &Section| match section {
             None if text == 0 => Ok(None),
@@ -242,6 +249,7 @@ impl Artifact {
         let names_are_utf8 = (metadata.info.func_names.iter())
             .all(|name| name_in(names, name).is_some_and(|name| str::from_utf8(name).is_ok()));
         Ok(Self {
+            checksum,
             sections,
             settings,
             metadata,
@@ -256,6 +264,14 @@ impl Artifact {
     #[must_use]
     pub const fn is_checked_for_a_machine(&self) -> bool {
         self.checked_for_a_machine
+    }
+
+    /// Whether the artifact carries a checksum. One that is wrong is an error
+    /// when the artifact is read; one that is missing is not, so that artifacts
+    /// of the Wasmtime compiler itself can be read.
+    #[must_use]
+    pub const fn checksum(&self) -> Checksum {
+        self.checksum
     }
 
     fn section(&self, section: &Section) -> &[u8] {

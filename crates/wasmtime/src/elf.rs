@@ -5,8 +5,9 @@ use core::ops::Range;
 
 use object::elf::{
     ELFCLASS64, ELFDATA2LSB, ELFDATA2MSB, ELFMAG, FileHeader64, SHT_NOBITS, SHT_REL, SHT_RELA,
+    SHT_SYMTAB, STT_FUNC, Sym64,
 };
-use object::read::elf::{FileHeader as _, SectionHeader as _};
+use object::read::elf::{FileHeader as _, SectionHeader as _, SectionTable};
 use object::{Endianness, elf};
 use wasmtime_environ::obj;
 
@@ -14,14 +15,14 @@ use crate::Isa;
 use crate::error::{ArtifactError, ArtifactErrorKind as Kind, Place};
 
 /// What errors call the part of the file before the sections.
-const HEADER: Place = Place::section("ELF header");
+pub(crate) const HEADER: Place = Place::section("ELF header");
 
 /// Byte offsets of fields in the ELF header, for error messages; from the ELF
 /// specification's `Elf64_Ehdr`.
-mod field {
+pub(crate) mod field {
     pub(super) const CLASS: usize = 4;
     pub(super) const DATA: usize = 5;
-    pub(super) const OS_ABI: usize = 7;
+    pub(crate) const OS_ABI: usize = 7;
     pub(super) const MACHINE: usize = 18;
     pub(super) const SECTION_HEADERS: usize = 40;
     pub(super) const FLAGS: usize = 48;
@@ -48,8 +49,34 @@ pub(crate) struct Sections {
     pub(crate) bti: Section,
 }
 
-/// Reads the header and the section headers.
-pub(crate) fn parse(file: &[u8]) -> Result<(Isa, Sections), ArtifactError> {
+/// The symbols of an artifact: names and places of its functions, for debuggers.
+pub(crate) struct Symbols<'file> {
+    symbols: &'file [Sym64<Endianness>],
+    endian: Endianness,
+}
+
+impl Symbols<'_> {
+    /// Whether the compiler noted any.
+    pub(crate) const fn is_empty(&self) -> bool {
+        self.symbols.is_empty()
+    }
+
+    /// Text offset and length of each function, in the order of the table.
+    pub(crate) fn functions(&self) -> impl Iterator<Item = (u64, u64)> {
+        let functions = self.symbols.iter();
+        functions
+            .filter(|symbol| symbol.st_type() == STT_FUNC)
+            .map(|symbol| {
+                (
+                    symbol.st_value.get(self.endian),
+                    symbol.st_size.get(self.endian),
+                )
+            })
+    }
+}
+
+/// Reads the header, the section headers, and where the symbols are.
+pub(crate) fn parse(file: &[u8]) -> Result<(Isa, Sections, Symbols<'_>), ArtifactError> {
     check_identification(file)?;
     let header = FileHeader64::<Endianness>::parse(file).map_err(|error| {
         HEADER.error(
@@ -154,7 +181,14 @@ pub(crate) fn parse(file: &[u8]) -> Result<(Isa, Sections), ArtifactError> {
             }
         }
     }
-    Ok((isa, sections))
+    let symbols = SectionTable::<FileHeader64<Endianness>>::new(headers, names)
+        .symbols(endian, file, SHT_SYMTAB)
+        .map_err(|error| HEADER.corrupt("a table of symbols", format!("{error}")))?;
+    let symbols = Symbols {
+        symbols: symbols.symbols(),
+        endian,
+    };
+    Ok((isa, sections, symbols))
 }
 
 /// Checks the bytes that every ELF file starts with.

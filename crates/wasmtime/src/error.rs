@@ -25,6 +25,8 @@ pub enum ArtifactErrorKind {
     MissingSection,
     /// It ends too early, or says something that cannot be true.
     Corrupt,
+    /// It is not what the compiler wrote: its checksum is another.
+    Checksum,
 }
 
 /// Why an artifact was refused: where, what was expected there, what was found.
@@ -100,6 +102,7 @@ impl fmt::Display for ArtifactError {
             }
             ArtifactErrorKind::MissingSection => "an incomplete artifact",
             ArtifactErrorKind::Corrupt => "a corrupt artifact",
+            ArtifactErrorKind::Checksum => "a damaged artifact",
         };
         write!(f, "{what}: {section}")?;
         if let Some(offset) = offset {

@@ -283,6 +283,20 @@ impl FunctionTable {
         Ok(())
     }
 
+    /// Checks that the functions lie where the file's symbols say.
+    pub(crate) fn check_symbols(
+        &self,
+        symbols: impl Iterator<Item = (u64, u64)>,
+    ) -> Result<(), ArtifactError> {
+        let filled = self.locations.iter().filter(|(_, length)| *length != 0);
+        let functions = filled.map(|(start, length)| (u64::from(*start), u64::from(*length)));
+        PLACE.check(
+            functions.eq(symbols),
+            "functions where the symbols of the file say that they are",
+            || "others".into(),
+        )
+    }
+
     fn check_namespace(
         &self,
         namespace: usize,
@@ -379,13 +393,27 @@ impl FunctionTable {
                 return Err(missing("the code", function));
             }
             let escapes = module.functions[module.func_index(function)].is_escaping();
-            if escapes
-                && self
-                    .get(FuncKey::ArrayToWasmTrampoline(index, function))
-                    .is_none()
-            {
+            let entry = self.get(FuncKey::ArrayToWasmTrampoline(index, function));
+            if escapes && entry.is_none() {
                 return Err(missing("the entry trampoline", function));
             }
+            PLACE.check(
+                escapes || entry.is_none(),
+                "entry trampolines of functions that escape",
+                || format!("one of defined function {}", function.as_u32()),
+            )?;
+        }
+        let mut served = alloc::vec![false; trampolines.len()];
+        for trampoline in trampolines.iter().flatten() {
+            served[trampoline.index()] = true;
+        }
+        for (ty, needed) in served.into_iter().enumerate() {
+            let key = FuncKey::WasmToArrayTrampoline(ModuleInternedTypeIndex::new(ty));
+            PLACE.check(
+                self.get(key).is_some() == needed,
+                "exit trampolines of the types that stand for others",
+                || format!("type {ty}, needed: {needed}"),
+            )?;
         }
         for (function, ty) in module.functions.iter().take(module.num_imported_funcs) {
             let ty = ty.signature.as_module_type_index();
@@ -397,13 +425,12 @@ impl FunctionTable {
                 || format!("none for function {}", function.as_u32()),
             )?;
         }
-        let startup = self
-            .get(FuncKey::ModuleStartup(Abi::Array, index))
-            .is_some();
+        let startup = |abi| self.get(FuncKey::ModuleStartup(abi, index)).is_some();
+        let needed = !module.startup.is_none();
         PLACE.check(
-            startup || module.startup.is_none(),
-            "the module's startup function",
-            || "none".into(),
+            startup(Abi::Array) == needed,
+            "the module's startup function if it needs one",
+            || format!("needed: {needed}"),
         )
     }
 }

@@ -19,7 +19,8 @@
 //!
 //! * [`Artifact`] is a checked artifact, [`Settings`] what it was compiled for
 //!   and with, [`ArtifactError`] why one is refused: the section, the byte, what
-//!   was expected there and what was found.
+//!   was expected there and what was found. [`Checksum`] says whether it is known
+//!   to be as it was written.
 //! * [`ModuleCode`] is an artifact whose code has been mapped, the
 //!   [`CodeObject`] to register.
 //! * [`lookup_trap_code`] and [`lookup_bytecode_offset`] read the side tables for those who
@@ -64,6 +65,11 @@
 //! that can be honoured. What the code does, nothing can check: load only what
 //! a compiler of your own wrote.
 //!
+//! Against accidents on the way, what `compile` writes carries a checksum: one
+//! flipped bit is an error. Artifacts of the Wasmtime compiler itself have none,
+//! and are read as well; damage is found there only if tables contradict each
+//! other, and a changed type or index may not. [`Artifact::checksum`] tells.
+//!
 //! [`CodeObject`]: trapline_code_registry::CodeObject
 #![no_std]
 #![cfg_attr(docsrs, feature(doc_cfg))]
@@ -76,6 +82,7 @@ mod address_map;
 mod artifact;
 mod block_table;
 mod bytes;
+mod checksum;
 #[cfg(feature = "compile")]
 pub mod compile;
 mod elf;
@@ -92,6 +99,7 @@ pub mod vm;
 
 pub use address_map::lookup_bytecode_offset;
 pub use artifact::{AddressEntry, Artifact, ArtifactBytes, Function, TrapSite, function_kind_name};
+pub use checksum::Checksum;
 pub use error::{ArtifactError, ArtifactErrorKind};
 pub use host::Cpu;
 pub use isa::Isa;

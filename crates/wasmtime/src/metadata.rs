@@ -176,21 +176,33 @@ fn check_types(section: &[u8], encoded: &[u8], types: &ModuleTypes) -> Result<()
         }
     }
     let count = types.len_types();
-    for (_, ty) in types.wasm_types() {
-        ty.trace(&mut |index| check_type_index(index, count))?;
-    }
+    // Each type belongs to a group, and refers to types up to the end of that.
+    let mut end = 0;
     for (_, group) in types.rec_groups() {
-        let Range { start, end } = group;
-        PLACE.check_index(
-            "start of a recursion group",
-            start.index(),
-            end.index().saturating_add(1),
+        PLACE.check(
+            group.start.index() == end && group.end.index() >= end,
+            "recursion groups that follow each other",
+            || format!("one from {:?} to {:?} after {end}", group.start, group.end),
         )?;
-        PLACE.check_index("end of a recursion group", end.index(), count + 1)?;
+        end = group.end.index();
+        PLACE.check_index("end of a recursion group", end, count + 1)?;
+        for index in group.start.index()..end {
+            let ty = &types[ModuleInternedTypeIndex::new(index)];
+            ty.trace(&mut |index| check_type_index(index, end))?;
+        }
     }
+    PLACE.check(end == count, "a recursion group for each type", || {
+        format!("{end} of {count} types in groups")
+    })?;
     for (ty, trampoline) in types.trampoline_types() {
         PLACE.check_index("a type index", ty.index(), count)?;
         PLACE.check_index("a trampoline's type index", trampoline.index(), count)?;
+        let erased = types[ty].unwrap_func().trampoline_type();
+        PLACE.check(
+            erased.is_ok_and(|erased| *erased == *types[trampoline].unwrap_func()),
+            "trampolines of their types, without what references refer to",
+            || format!("{trampoline:?} for {ty:?}"),
+        )?;
     }
     Ok(())
 }
@@ -234,14 +246,8 @@ fn check_module(module: &Module, types: &ModuleTypes) -> Result<(), ArtifactErro
     }
     for function in module.functions.values() {
         check_type_index(function.signature, count)?;
-        if !function.func_ref.is_reserved_value() {
-            PLACE.check_index(
-                "an escape index",
-                function.func_ref.index(),
-                module.num_escaped_funcs,
-            )?;
-        }
     }
+    check_escapes(module)?;
     for table in module.tables.values() {
         check_reference_type(table.ref_type)?;
         table.trace(&mut |index| check_type_index(index, count))?;
@@ -277,12 +283,47 @@ fn check_module(module: &Module, types: &ModuleTypes) -> Result<(), ArtifactErro
     if let ModuleStartup::Always(ty) | ModuleStartup::IfMemoriesNeedInit(ty) = module.startup {
         check_type_index(ty, count)?;
     }
-    for (ty, _) in module.passive_elements.values() {
+    for (ty, count) in module.passive_elements.values() {
         check_reference_type(*ty)?;
+        check_elements(*count)?;
     }
     check_names(module)?;
     check_initial_values(module)?;
     check_instance_size(module)
+}
+
+/// Checks that functions which can be referred to have a place each for that.
+fn check_escapes(module: &Module) -> Result<(), ArtifactError> {
+    let mut taken = alloc::vec![false; module.num_escaped_funcs];
+    for function in module.functions.values() {
+        if !function.is_escaping() {
+            continue;
+        }
+        let index = function.func_ref.index();
+        PLACE.check_index("an escape index", index, taken.len())?;
+        let twice = core::mem::replace(&mut taken[index], true);
+        PLACE.check(
+            !twice,
+            "an escape index of its own for each function",
+            || format!("{index} twice"),
+        )?;
+    }
+    PLACE.check(
+        taken.iter().all(|taken| *taken),
+        "a function for each escape index",
+        || format!("some of {} without", taken.len()),
+    )
+}
+
+/// Checks the number of elements of a segment: embedders make room for them.
+fn check_elements(count: u64) -> Result<(), ArtifactError> {
+    // What validation allows.
+    const MAX: u64 = 10_000_000;
+    PLACE.check(
+        count <= MAX,
+        "at most ten million elements of a segment",
+        || count.to_string(),
+    )
 }
 
 /// Checks that the counts of imports fit the index spaces and the imports.

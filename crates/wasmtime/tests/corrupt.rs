@@ -4,16 +4,18 @@
 mod common;
 
 use common::{
-    EXPLICIT, GUEST, HARDWARE, changed, section, section_header, with_info, with_section,
-    without_section,
+    EXPLICIT, GUEST, HARDWARE, changed, compile_unchecked, section, section_header, with_info,
+    with_section, without_checksum, without_section,
 };
 use proptest::prelude::*;
 use trapline_wasmtime::compile::{CompileOptions, compile};
+use trapline_wasmtime::wasmtime_environ::packed_option::ReservedValue;
 use trapline_wasmtime::wasmtime_environ::wasmparser::WasmFeatures;
 use trapline_wasmtime::wasmtime_environ::{
-    EntityIndex, EntityRef as _, FuncIndex, GlobalConstValue, MemoryIndex, Tag, TagIndex,
+    EntityIndex, EntityRef as _, FuncIndex, GlobalConstValue, MemoryIndex, PassiveElemIndex, Tag,
+    TagIndex,
 };
-use trapline_wasmtime::{Artifact, ArtifactError, ArtifactErrorKind as Kind, Cpu, Isa};
+use trapline_wasmtime::{Artifact, ArtifactError, ArtifactErrorKind as Kind, Checksum, Cpu, Isa};
 
 /// The error about an artifact that must not be accepted, which must be of
 /// this kind, about this section, and say what is expected and found.
@@ -128,6 +130,73 @@ fn sections_must_be_there_and_lie_in_the_file() {
     let mut file = HARDWARE.clone();
     file[text + 48] = 3;
     refused(file, Kind::Corrupt, ".text", &["power of two"]);
+}
+
+/// A module with something of everything that is small when compiled.
+const SMALL: &str = r#"(module $m
+    (import "a" "b" (func $i (param i32) (result externref)))
+    (memory 1) (table 2 funcref) (global (mut f32) (f32.const 1))
+    (func $f (export "f") (param i32 i64) (result i32) local.get 0 i32.load)
+    (data (i32.const 0) "x") (elem (i32.const 0) $f $i))"#;
+
+/// What the compiler writes here, with a bit flipped: wherever it is, an error,
+/// and one that says that the file is damaged but where it is not even ELF.
+#[test]
+fn with_a_checksum_every_flipped_bit_of_the_file_is_refused() {
+    let file = compile(SMALL.as_bytes(), &CompileOptions::host()).unwrap();
+    let artifact = Artifact::parse(file.clone()).unwrap();
+    assert_eq!(artifact.checksum(), Checksum::Verified);
+    let mut file = file;
+    // The code ends with zeros up to the end of a page, which may be a large one.
+    let text = section(&file, ".text");
+    let code = text.start + 2048;
+    for offset in (0..code)
+        .chain((code..text.end).step_by(61))
+        .chain(text.end..file.len())
+    {
+        for bit in 0..8 {
+            file[offset] ^= 1 << bit;
+            // Of any machine: nothing but the bytes is to blame.
+            let error = Artifact::parse_any_target(file.clone()).unwrap_err();
+            let kind = if offset < 4 {
+                Kind::NotAnArtifact
+            } else {
+                Kind::Checksum
+            };
+            assert_eq!(error.kind(), kind, "bit {bit} of byte {offset:#x}: {error}");
+            file[offset] ^= 1 << bit;
+        }
+    }
+    // Whatever the damage is, if it is larger.
+    for length in (0..file.len()).step_by(7) {
+        Artifact::parse_any_target(file[..length].to_vec()).unwrap_err();
+    }
+    file.push(0);
+    Artifact::parse_any_target(file).unwrap_err();
+}
+
+#[test]
+fn errors_about_a_checksum_say_what_is_noted_and_what_was_found() {
+    let file = compile(SMALL.as_bytes(), &CompileOptions::host()).unwrap();
+    let noted = u32::from_le_bytes(file[12..16].try_into().unwrap());
+    let mut damaged = file.clone();
+    damaged[file.len() / 2] ^= 4;
+    let noted = format!("{noted:#010x}");
+    let says = ["a damaged artifact", noted.as_str(), "damaged or changed"];
+    let error = refused(damaged, Kind::Checksum, "ELF header", &says);
+    assert_eq!(error.offset(), Some(12));
+    let mut damaged = file.clone();
+    damaged[10] ^= 4;
+    let error = refused(
+        damaged,
+        Kind::Checksum,
+        "ELF header",
+        &["mark of a checksum"],
+    );
+    assert_eq!(error.offset(), Some(9));
+    // Without: as the compiler itself wrote it.
+    let artifact = Artifact::parse(without_checksum(file)).unwrap();
+    assert_eq!(artifact.checksum(), Checksum::Absent);
 }
 
 #[test]
@@ -249,6 +318,10 @@ fn settings_must_be_such_that_an_embedder_can_honour_them() {
         |config| config.epoch_interruption(true),
         &["`epoch_interruption` = false"],
     );
+    refuses_setting(
+        |config| config.memory_reservation_for_growth(u64::MAX),
+        &["`memory_reservation_for_growth` up to 0x100000000000000"],
+    );
     refuses_setting(|config| config.wasm_gc(true), &["`gc` switched off"]);
     refuses_setting(
         |config| config.wasm_exceptions(true),
@@ -336,6 +409,14 @@ fn functions_must_lie_in_the_text_in_order() {
         &["inside of the text"],
     );
     refused(|table| table.locations.swap(0, 1), &["follow each other"]);
+    // Within the function, so that it begins in the middle of an instruction.
+    refused(
+        |table| {
+            table.locations[0].0 += 2;
+            table.locations[0].1 -= 2;
+        },
+        &["the symbols of the file"],
+    );
     refused(|table| table.locations[1].1 = 0, &["the code"]);
     refused(|table| table.location_starts[1] += 100_000, &["starts"]);
     refused(|table| table.location_starts[0] = 1, &["starts"]);
@@ -465,6 +546,27 @@ fn metadata_must_refer_to_what_exists() {
                 .max = Some(0)
         },
         &["maximum"],
+    );
+    // Two functions that share a place, so that another has none.
+    corrupt(
+        |info| {
+            let functions = &mut info.0.module.functions;
+            let taken = functions[FuncIndex::new(2)].func_ref;
+            functions[FuncIndex::new(3)].func_ref = taken;
+        },
+        &["an escape index of its own"],
+    );
+    corrupt(
+        |info| {
+            let functions = &mut info.0.module.functions;
+            functions[FuncIndex::new(2)].func_ref = ReservedValue::reserved_value();
+        },
+        &["escape"],
+    );
+    // More than there is memory for.
+    corrupt(
+        |info| info.0.module.passive_elements[PassiveElemIndex::new(0)].1 = 1 << 60,
+        &["ten million elements", "1152921504606846976"],
     );
     corrupt(
         |info| info.0.module.global_initializers[0].1 = GlobalConstValue::F32(1),
@@ -636,12 +738,7 @@ const MEANINGFUL: [&str; 4] = [
 #[test]
 fn every_byte_of_the_tables_may_be_wrong() {
     // A small module, so that each byte gets its turn.
-    let wat = r#"(module $m
-        (import "a" "b" (func $i (param i32) (result externref)))
-        (memory 1) (table 2 funcref) (global (mut f32) (f32.const 1))
-        (func $f (export "f") (param i32 i64) (result i32) local.get 0 i32.load)
-        (data (i32.const 0) "x") (elem (i32.const 0) $f $i))"#;
-    let file = compile(wat.as_bytes(), &CompileOptions::host()).unwrap();
+    let file = compile_unchecked(SMALL, &CompileOptions::host());
     survive(file.clone()).unwrap();
     let headers = (0..64).chain(section_header(&file, ".wasmtime.engine") - 64..file.len());
     let tables = MEANINGFUL.iter().flat_map(|name| section(&file, name));

@@ -2,7 +2,8 @@
 //!
 //! This is the `wasmtime` crate's compiler without its runtime, with the
 //! settings that trapline's embedder expects. It compiles for any of the four
-//! instruction sets on any machine.
+//! instruction sets on any machine. What it writes carries a
+//! [checksum](crate::Checksum).
 //!
 //! # Panics of the compiler
 //!
@@ -31,6 +32,8 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::thread_local;
 
 use wasmtime::Engine;
+
+use crate::checksum;
 
 pub use error::CompileError;
 pub use options::CompileOptions;
@@ -80,7 +83,11 @@ impl Compiler {
     /// [panics](self#panics-of-the-compiler).
     pub fn compile(&self, wasm_or_wat: &[u8]) -> Result<Vec<u8>, CompileError> {
         match self.try_compile(wasm_or_wat) {
-            Ok(result) => result.map_err(CompileError::module),
+            Ok(result) => {
+                let mut artifact = result.map_err(CompileError::module)?;
+                checksum::write(&mut artifact);
+                Ok(artifact)
+            }
             Err(panic) => Err(self.explain(wasm_or_wat, &panic)),
         }
     }

@@ -25,13 +25,26 @@ pub const TARGETS: [&str; 5] = [
     "x86_64-unknown-none",
 ];
 
-/// [`GUEST`], compiled for this machine with hardware traps.
+/// [`GUEST`], compiled for this machine with hardware traps; without a checksum,
+/// so that it can be changed.
 pub static HARDWARE: LazyLock<Vec<u8>> =
-    LazyLock::new(|| compile(GUEST.as_bytes(), &CompileOptions::host()).unwrap());
+    LazyLock::new(|| compile_unchecked(GUEST, &CompileOptions::host()));
 
-/// [`GUEST`], compiled for this machine with explicit checks.
+/// [`GUEST`], compiled for this machine with explicit checks; without a checksum.
 pub static EXPLICIT: LazyLock<Vec<u8>> =
-    LazyLock::new(|| compile(GUEST.as_bytes(), &CompileOptions::host().explicit_checks()).unwrap());
+    LazyLock::new(|| compile_unchecked(GUEST, &CompileOptions::host().explicit_checks()));
+
+/// Compiles a module, and takes the checksum away.
+pub fn compile_unchecked(wat: &str, options: &CompileOptions) -> Vec<u8> {
+    without_checksum(compile(wat.as_bytes(), options).unwrap())
+}
+
+/// The artifact as Wasmtime's compiler wrote it: the bytes that identify an ELF
+/// file end with zeros.
+pub fn without_checksum(mut file: Vec<u8>) -> Vec<u8> {
+    file[9..16].fill(0);
+    file
+}
 
 /// The section headers of an ELF file, which is little-endian.
 fn headers(file: &[u8]) -> Vec<usize> {
