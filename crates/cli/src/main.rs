@@ -7,6 +7,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use trapline_script::report::{Chain, STATUS_FAILURE, STATUS_USAGE};
+use trapline_wasmtime::compile::is_compiling;
 
 use crate::commands::{Command, Failure};
 
@@ -32,6 +33,7 @@ fn main() -> ExitCode {
             .with_writer(std::io::stderr)
             .init();
     }
+    leave_the_compilers_panics_to_its_errors();
     match command.run() {
         Ok(status) => status,
         Err(Failure::Usage(message)) => {
@@ -43,4 +45,15 @@ fn main() -> ExitCode {
             ExitCode::from(STATUS_FAILURE)
         }
     }
+}
+
+/// A panic of the compiler is an error that is reported as such: its message is
+/// not shown besides.
+fn leave_the_compilers_panics_to_its_errors() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        if !is_compiling() {
+            report(panic);
+        }
+    }));
 }

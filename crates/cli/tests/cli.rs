@@ -356,3 +356,135 @@ fn what_a_guest_prints_goes_to_stdout_and_the_log_to_stderr() {
     );
     assert!(err.contains("code registered"), "{err}");
 }
+
+/// Under a limit that has room for the program, but not for the address space
+/// that memories get for hardware traps.
+#[test]
+fn with_explicit_checks_little_address_space_is_enough() {
+    let wat = "(module (memory 1)
+        (func (export \"load\") (param i32) (result i32) (i32.load (local.get 0))))";
+    let (_folder, path) = folder_with("memory.wat", wat);
+    if trapline_test_support::emulator().is_some() {
+        // Which needs address space of its own.
+        let args = ["run", "--explicit-checks", utf8(&path), "0"];
+        assert_eq!(trapline(&args), (0, "0\n".into(), String::new()));
+        return;
+    }
+    let limited = |options: &[&str]| {
+        let mut command = std::process::Command::new("sh");
+        command
+            .args(["-c", "ulimit -v 1000000 && exec \"$@\"", "sh"])
+            .args([env!("CARGO_BIN_EXE_trapline"), "run"])
+            .args(options)
+            .args([utf8(&path), "0"])
+            .env_remove("TRAPLINE_LOG");
+        let output = command.output().expect("a shell");
+        let text = |bytes| String::from_utf8(bytes).expect("text");
+        (
+            output.status.code(),
+            text(output.stdout),
+            text(output.stderr),
+        )
+    };
+    for options in [
+        ["--explicit-checks"].as_slice(),
+        &[
+            "--memory-reservation=0",
+            "--memory-guard-size=0",
+            "--memory-reservation-for-growth=64K",
+        ],
+        &["--memory-reservation=1M", "--memory-guard-size=64K"],
+        &["--explicit-checks", "--memory-reservation", "16M"],
+    ] {
+        let ran = (Some(0), "0\n".into(), String::new());
+        assert_eq!(limited(options), ran, "{options:?}");
+    }
+    let (status, _, err) = limited(&[]);
+    assert_eq!(status, Some(1), "{err}");
+    assert!(err.contains("code compiled with explicit checks"), "{err}");
+}
+
+#[test]
+fn sizes_of_memories_that_make_no_sense_are_refused() {
+    let (_folder, path) = folder_with("a.wat", "(module (memory 1))");
+    let (status, _, err) = trapline(&["run", "--memory-guard-size", "much", utf8(&path)]);
+    assert_eq!(status, 2);
+    assert!(err.contains("such as 65536, 64K, 16M or 4G"), "{err}");
+    for option in [
+        "--memory-guard-size",
+        "--memory-reservation",
+        "--memory-reservation-for-growth",
+    ] {
+        let (status, _, err) = trapline(&["run", option, &u64::MAX.to_string(), utf8(&path)]);
+        assert_eq!(status, 1, "{err}");
+        assert!(err.contains("from 0 to 0x100000000000000 bytes"), "{err}");
+    }
+}
+
+#[test]
+fn flags_of_a_target_let_riscv64_copy_by_vectors() {
+    let wat = "(module (memory 1) (func $copy (export \"f\") (param i32 i32)
+        (memory.copy (local.get 0) (local.get 1) (i32.const 16))))";
+    let (folder, path) = folder_with("copy.wat", wat);
+    let output = folder.path().join("copy.cwasm");
+    let compile = |flags: &[&str]| {
+        let target = ["compile", "--target", "riscv64gc-unknown-none-elf"];
+        let files = [utf8(&path), "-o", utf8(&output)];
+        trapline(&[&target, flags, &files].concat())
+    };
+    let (status, _, err) = compile(&[]);
+    assert_eq!(status, 1, "{err}");
+    assert!(
+        err.contains("panicked at function 0 (\"copy\")") && err.contains("has_v to true"),
+        "{err}"
+    );
+    assert!(
+        !err.contains("stack backtrace") && !err.contains("thread '"),
+        "{err}"
+    );
+    assert!(!output.exists());
+    assert_eq!(
+        compile(&["--isa-flag", "has_v=true"]),
+        (0, String::new(), String::new())
+    );
+    let (_, lines, _) = trapline(&["inspect", utf8(&output)]);
+    assert!(
+        lines.starts_with("module   <unknown>, riscv64gc-unknown-none-elf"),
+        "{lines}"
+    );
+    let (status, _, err) = compile(&["--isa-flag", "has_wings=true"]);
+    assert!(status == 1 && err.contains("has_zbb"), "{err}");
+    let (status, _, err) = compile(&["--isa-flag", "has_v"]);
+    assert!(status == 2 && err.contains("has_v=true"), "{err}");
+}
+
+#[test]
+fn artifacts_that_are_damaged_or_unchecked_are_not_run() {
+    let (folder, path) = folder_with("a.wat", ARITHMETIC);
+    let output = folder.path().join("a.cwasm");
+    assert_eq!(
+        trapline(&["compile", utf8(&path), "-o", utf8(&output)]).0,
+        0
+    );
+    let good = fs::read(&output).unwrap();
+    let run = |bytes: &[u8]| {
+        fs::write(&output, bytes).unwrap();
+        trapline(&["run", utf8(&output), "--invoke", "add", "1", "2"])
+    };
+    assert_eq!(run(&good), (0, "3\n".into(), String::new()));
+    let mut damaged = good.clone();
+    damaged[good.len() / 3] ^= 0x10;
+    let (status, out, err) = run(&damaged);
+    assert_eq!((status, &*out), (1, ""), "{err}");
+    assert!(
+        err.contains("a damaged artifact") && err.contains("checksum 0x"),
+        "{err}"
+    );
+    // As Wasmtime's compiler writes it, or this program did before.
+    let mut unchecked = good;
+    unchecked[9..16].fill(0);
+    let (status, out, err) = run(&unchecked);
+    assert_eq!((status, &*out), (1, ""), "{err}");
+    assert!(err.contains("carries no checksum"), "{err}");
+    assert_eq!(trapline(&["inspect", utf8(&output)]).0, 0);
+}

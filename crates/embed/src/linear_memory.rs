@@ -95,8 +95,17 @@ pub enum MemoryError {
         /// The binary logarithm of the size asked for.
         log2: u8,
     },
-    /// The platform does not have that much memory or address space.
+    /// The platform does not have that much memory or address space, of which
+    /// nothing is taken but what the memory holds.
     Platform(PlatformError),
+    /// The platform does not have that much memory or address space, of which
+    /// more is taken than the memory holds.
+    Reserved {
+        /// How much address space was asked for, in bytes.
+        bytes: usize,
+        /// What the platform says.
+        error: PlatformError,
+    },
 }
 
 impl fmt::Display for MemoryError {
@@ -112,6 +121,11 @@ impl fmt::Display for MemoryError {
                 "pages of 2^{log2} bytes are not possible, only of 2^16 bytes and of one byte"
             ),
             Self::Platform(_) => f.write_str("no room for a linear memory"),
+            Self::Reserved { bytes, .. } => write!(
+                f,
+                "no room for a linear memory and the address space reserved for it, {bytes:#x} \
+                 bytes in all: code compiled with explicit checks needs none but what it holds"
+            ),
         }
     }
 }
@@ -123,7 +137,7 @@ impl core::error::Error for MemoryError {
             | Self::Limits { .. }
             | Self::SharedWithoutMaximum { .. }
             | Self::PageSize { .. } => None,
-            Self::Platform(error) => Some(error),
+            Self::Platform(error) | Self::Reserved { error, .. } => Some(error),
         }
     }
 }
@@ -242,8 +256,14 @@ impl LinearMemory {
         }
         let len = ty.bytes(ty.limits.min).ok_or_else(too_large)?;
         let capacity = initial_capacity(ty, &settings, len).ok_or_else(too_large)?;
-        let (reservation, committed) =
-            allocate(platform, len, capacity, &settings).ok_or_else(too_large)??;
+        let bytes = total(platform, capacity, &settings).ok_or_else(too_large)?;
+        let (reservation, committed) = allocate(platform, len, bytes).map_err(|error| {
+            if bytes > len.next_multiple_of(platform.page_size()) {
+                MemoryError::Reserved { bytes, error }
+            } else {
+                MemoryError::Platform(error)
+            }
+        })?;
         Ok(Self {
             ty,
             settings,
@@ -326,7 +346,8 @@ impl LinearMemory {
         let growth = usize::try_from(self.settings.reservation_for_growth).ok()?;
         let capacity = len.checked_add(growth)?.max(self.capacity);
         let platform = Arc::clone(self.reservation.platform());
-        let (reservation, committed) = allocate(&platform, len, capacity, &self.settings)?.ok()?;
+        let total = total(&platform, capacity, &self.settings)?;
+        let (reservation, committed) = allocate(&platform, len, total).ok()?;
         // SAFETY: both ranges are ours and committed for `self.len` bytes, the
         // new one is disjoint from the old one.
         unsafe {
@@ -358,24 +379,31 @@ fn initial_capacity(ty: MemoryType, settings: &MemorySettings, len: usize) -> Op
     len.checked_add(growth)
 }
 
-/// A range with `capacity` bytes and a guard region, `len` bytes of it
-/// committed, and how much that is in whole pages. `None` if the sizes overflow.
-fn allocate(
+/// The address space of a memory with this capacity and a guard region, in bytes;
+/// `None` if that overflows.
+fn total(
     platform: &Arc<dyn Platform>,
-    len: usize,
     capacity: usize,
     settings: &MemorySettings,
-) -> Option<Result<(Reservation, usize), PlatformError>> {
+) -> Option<usize> {
     let guard = usize::try_from(settings.guard).ok()?;
     // The guard begins at a page boundary, or code would find the end of the
     // last page accessible that should be guard.
-    let total = capacity
+    capacity
         .checked_next_multiple_of(platform.page_size())?
-        .checked_add(guard)?;
-    Some(Reservation::new(platform, total).and_then(|reservation| {
-        let committed = reservation.commit(0, len)?;
-        Ok((reservation, committed))
-    }))
+        .checked_add(guard)
+}
+
+/// A range of `total` bytes, `len` bytes of it committed, and how much that is in
+/// whole pages.
+fn allocate(
+    platform: &Arc<dyn Platform>,
+    len: usize,
+    total: usize,
+) -> Result<(Reservation, usize), PlatformError> {
+    let reservation = Reservation::new(platform, total)?;
+    let committed = reservation.commit(0, len)?;
+    Ok((reservation, committed))
 }
 
 #[cfg(all(test, feature = "std"))]

@@ -39,7 +39,7 @@ impl Inspect {
         let compiled = matches!(source, Source::Compiled(_));
         if compiled && (self.compile.are_given() || self.target.is_some()) {
             return Err(Failure::Usage(format!(
-                "{} is compiled already: --target, --explicit-checks and --opt-level are for `compile`",
+                "{} is compiled already: a target and options for the compiler are for `compile`",
                 self.file.display()
             )));
         }

@@ -4,13 +4,14 @@ use std::io::Write as _;
 use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, anyhow};
 use clap::Args;
 use trapline_cli::guest_args::GuestArgs;
 use trapline_cli::source::Source;
 use trapline_embed::{Engine, Module};
 use trapline_script::report::STATUS_PANIC;
 use trapline_script::{Console, GuestOptions, run_guest};
+use trapline_wasmtime::{Artifact, Checksum};
 
 use super::Failure;
 use super::options::CompileArgs;
@@ -70,15 +71,24 @@ fn run_here(
     let source = Source::read(&file)?;
     if matches!(source, Source::Compiled(_)) && compile.are_given() {
         return Err(Failure::Usage(format!(
-            "{} is compiled already: --explicit-checks and --opt-level are for `compile`",
+            "{} is compiled already: options for the compiler are for `compile`",
             file.display()
         )));
     }
     let artifact = source.into_artifact(&compile.options(None))?;
     let engine = Engine::new();
-    // SAFETY: the file is the user's, who says that the compiler made it.
-    let module = unsafe { Module::load(&engine, &artifact) }
-        .with_context(|| format!("cannot load {}", file.display()))?;
+    let cannot_load = || format!("cannot load {}", file.display());
+    let artifact = Artifact::parse(artifact).with_context(cannot_load)?;
+    if artifact.checksum() == Checksum::Absent {
+        let error = anyhow!(
+            "it carries no checksum, so that nobody knows whether it is as it was written: compile \
+             the module again with `trapline compile`"
+        );
+        return Err(error.context(cannot_load()).into());
+    }
+    // SAFETY: the file is the user's, who says that the compiler made it, and it
+    // is what the compiler wrote.
+    let module = unsafe { Module::from_artifact(&engine, artifact) }.with_context(cannot_load)?;
     let (status, Terminal) = run_guest(&engine, &module, options, Terminal);
     Ok(ExitCode::from(status))
 }

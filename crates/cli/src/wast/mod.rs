@@ -86,11 +86,11 @@ impl Options {
     #[must_use]
     pub fn compile_options(&self) -> CompileOptions {
         let mut options = CompileOptions::host();
-        options.signals_based_traps = !self.explicit_checks;
+        if self.explicit_checks {
+            options = options.explicit_checks();
+        }
         if self.move_memories {
-            options.memory_reservation = 0;
-            options.memory_reservation_for_growth = 0;
-            options.memory_guard_size = 0;
+            options = options.compact_memories();
         }
         options
     }

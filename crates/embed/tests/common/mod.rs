@@ -47,11 +47,10 @@ impl Mode {
 
     pub(crate) fn options(self) -> CompileOptions {
         let mut options = CompileOptions::host();
+        // Reserved address space is of use without hardware traps, too.
         options.signals_based_traps = self.uses_hardware_traps();
         if self.moves_memories() {
-            options.memory_reservation = 0;
-            options.memory_guard_size = 0;
-            options.memory_reservation_for_growth = 0;
+            options = options.compact_memories();
         }
         options
     }
