@@ -22,6 +22,14 @@ pub struct GuestArgs {
     #[arg(long, value_name = "BYTES")]
     max_wasm_stack: Option<usize>,
 
+    /// The bytes that all memories may have together [default: no limit but the machine's]
+    #[arg(long, value_name = "BYTES")]
+    max_memory: Option<u64>,
+
+    /// The elements that all tables may have together [default: that of the embedder]
+    #[arg(long, value_name = "N")]
+    max_table_elements: Option<u64>,
+
     /// The number of frames to keep of a backtrace, from the innermost; 0 for
     /// none
     #[arg(long, value_name = "N", default_value_t = GuestOptions::BACKTRACE_LIMIT)]
@@ -36,6 +44,8 @@ impl GuestArgs {
             invoke: self.invoke,
             arguments: self.args,
             max_wasm_stack: self.max_wasm_stack,
+            max_memory: self.max_memory,
+            max_table_elements: self.max_table_elements,
             backtrace_limit: self.backtrace_limit,
         }
     }
@@ -71,6 +81,9 @@ mod tests {
         assert_eq!(options.invoke.as_deref(), Some("f"));
         assert_eq!(options.max_wasm_stack, Some(4096));
         assert_eq!(options.arguments, ["-7", "null"]);
+        let options = words("--max-memory 65536 --max-table-elements 10").unwrap();
+        assert_eq!(options.max_memory, Some(65536));
+        assert_eq!(options.max_table_elements, Some(10));
         assert!(words("--backtrace-limit many").is_err());
     }
 }

@@ -7,7 +7,9 @@ use alloc::vec::Vec;
 
 use serde::{Deserialize, Serialize};
 use trapline_activation::panic::catch;
-use trapline_embed::{Engine, Error, Func, Instance, InstantiateError, Linker, Module, Store, Val};
+use trapline_embed::{
+    Engine, Error, Func, Instance, InstantiateError, Linker, Module, Store, StoreLimits, Val,
+};
 
 use crate::console::Console;
 use crate::host::{self, Panicked};
@@ -26,6 +28,11 @@ pub struct GuestOptions {
     pub arguments: Vec<String>,
     /// The stack that guests may use, in bytes, if not what is the default.
     pub max_wasm_stack: Option<usize>,
+    /// The bytes that all memories of the guest may have together, if they are limited.
+    pub max_memory: Option<u64>,
+    /// The elements that all tables of the guest may have together, if not as many as by default
+    /// ([`StoreLimits`]).
+    pub max_table_elements: Option<u64>,
     /// The number of frames to keep of a backtrace, from the innermost.
     pub backtrace_limit: usize,
 }
@@ -33,6 +40,18 @@ pub struct GuestOptions {
 impl GuestOptions {
     /// The [`backtrace_limit`](Self::backtrace_limit) unless there is another.
     pub const BACKTRACE_LIMIT: usize = 100;
+
+    /// What the guest's store may have.
+    fn limits(&self) -> StoreLimits {
+        let mut limits = StoreLimits::new();
+        if let Some(bytes) = self.max_memory {
+            limits = limits.memory_bytes(bytes);
+        }
+        if let Some(elements) = self.max_table_elements {
+            limits = limits.table_elements(elements);
+        }
+        limits
+    }
 }
 
 impl Default for GuestOptions {
@@ -41,6 +60,8 @@ impl Default for GuestOptions {
             invoke: None,
             arguments: Vec::new(),
             max_wasm_stack: None,
+            max_memory: None,
+            max_table_elements: None,
             backtrace_limit: Self::BACKTRACE_LIMIT,
         }
     }
@@ -65,6 +86,7 @@ pub fn run_guest<C: Console>(
     if let Some(bytes) = options.max_wasm_stack {
         store.set_max_wasm_stack(bytes);
     }
+    store.set_limits(options.limits());
     store.set_backtrace_limit(options.backtrace_limit);
     // A panic of a host function goes on unwinding out of the guest; it ends
     // the guest here, as it would end a program.

@@ -116,6 +116,8 @@ fn bundle_for(isa: Isa) -> Vec<u8> {
             invoke: Some("f".into()),
             arguments: vec!["-7".into()],
             max_wasm_stack: Some(1 << 20),
+            max_memory: Some(1 << 16),
+            max_table_elements: Some(7),
             backtrace_limit: 3,
         },
         exit: 134,
