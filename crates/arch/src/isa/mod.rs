@@ -20,6 +20,24 @@
 #[cfg(any(windows, target_os = "uefi", target_os = "cygwin"))]
 compile_error!("trapline-arch has no files for the calling conventions of Windows and UEFI");
 
+/// Has the unwind information of a file's assembly lie where unwinders look, in `.eh_frame`.
+///
+/// Of code that does not unwind compilers write it for debuggers only (`.debug_frame`), and decide that
+/// for a whole object by the functions in it, which naked ones are not. Builds for development have an object for
+/// each file, where with address sanitizer the only function is the sanitizer's own, which does
+/// not unwind. So there has to be one that might.
+macro_rules! unwind_tables {
+    () => {
+        #[cfg(debug_assertions)]
+        #[used]
+        static UNWIND_TABLES: fn() = {
+            #[inline(never)]
+            fn may_unwind() {}
+            may_unwind
+        };
+    };
+}
+
 cfg_if::cfg_if! {
     if #[cfg(target_arch = "x86_64")] {
         mod x86_64;

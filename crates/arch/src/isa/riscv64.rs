@@ -77,6 +77,8 @@ pub(crate) fn stack_pointer() -> usize {
     sp
 }
 
+unwind_tables!();
+
 /// Calls `body(buf, data)` with a saved context and returns what it returns,
 /// or the value that [`resume_jump`] brought to the context.
 ///
@@ -237,15 +239,18 @@ const _: () = assert!(size_of::<JmpBufStruct>() == 24);
 pub(crate) unsafe extern "C" fn resume_jump(resume: *const Resume) -> ! {
     naked_asm!(
         "mv t0, a0",
-        "ld t1, {pc}(t0)",
-        "ld t2, {sp}(t0)",
+        "ld t1, {sp}(t0)",
+        "ld t2, {pc}(t0)",
         "ld s0, {fp}(t0)",
         "ld a0, {payload}(t0)",
         "ld a1, {payload} + 8(t0)",
         // Last, since `resume` may lie below the new stack pointer, where an
         // interrupt could overwrite it.
-        "mv sp, t2",
-        "jr t1",
+        "mv sp, t1",
+        // By t2, from where a jump leads anywhere: one by another register has to lead to a mark
+        // (`lpad`), where that is enforced, and landing pads have none (Zicfilp, "Landing Pad
+        // Enforcement"). Not by a return's register, which would mislead the return predictor.
+        "jr t2",
         pc = const core::mem::offset_of!(Resume, pc),
         sp = const core::mem::offset_of!(Resume, sp),
         fp = const core::mem::offset_of!(Resume, fp),

@@ -59,6 +59,8 @@ pub(crate) fn stack_pointer() -> usize {
     sp
 }
 
+unwind_tables!();
+
 /// Calls `body(buf, data)` with a saved context and returns what it returns,
 /// or the value that [`resume_jump`] brought to the context.
 ///

@@ -53,6 +53,11 @@ pub(super) fn find_out() -> bool {
     capabilities & (SME | POE) == 0
 }
 
+/// `PSTATE.TCO`, in the saved state of the processor (`PSR_TCO_BIT`,
+/// `arch/arm64/include/uapi/asm/ptrace.h`): memory tags are not checked. The kernel clears it
+/// for a handler (`setup_return` in its `arch/arm64/kernel/signal.c`). Never set where there are no tags.
+const TCO: u64 = 1 << 25;
+
 /// What the kernel resets for a handler: nothing that is kept over calls. (It leaves
 /// FPCR alone.)
 pub(super) struct Settings;
@@ -63,8 +68,9 @@ impl Settings {
     /// # Safety
     ///
     /// * `registers` are those of a signal frame of the kernel's.
-    pub(super) unsafe fn of_interrupted(_registers: &mcontext_t) -> Option<Self> {
-        (!has_shadow_stack()).then_some(Self)
+    pub(super) unsafe fn of_interrupted(registers: &mcontext_t) -> Option<Self> {
+        let checks_tags = registers.pstate & TCO == 0;
+        (checks_tags && !has_shadow_stack()).then_some(Self)
     }
 
     #[inline]
@@ -85,4 +91,21 @@ fn has_shadow_stack() -> bool {
         );
     }
     features == 0
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn code_that_was_interrupted_while_it_checked_no_tags_is_returned_to_by_the_kernel() {
+        // SAFETY: a structure of integers: all zeros is a value of it.
+        let mut registers: mcontext_t = unsafe { core::mem::zeroed() };
+        // SAFETY: only the state of the processor is looked at.
+        let can_jump =
+            |registers: &mcontext_t| unsafe { Settings::of_interrupted(registers) }.is_some();
+        assert!(can_jump(&registers));
+        registers.pstate = TCO;
+        assert!(!can_jump(&registers));
+    }
 }
