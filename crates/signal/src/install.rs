@@ -2,7 +2,7 @@
 
 use core::ffi::CStr;
 use core::fmt;
-use core::mem::{self, MaybeUninit};
+use core::mem;
 use core::ptr;
 use core::sync::atomic::{AtomicBool, Ordering};
 use std::io;
@@ -289,13 +289,10 @@ fn installed_on_top() -> Result<Vec<OnTop>, UninstallErrorKind> {
 
 /// What is installed for `signal`.
 fn query(signal: c_int) -> io::Result<sigaction> {
-    let mut action = MaybeUninit::<sigaction>::uninit();
-    // SAFETY: asks only; `action` is writable.
-    if unsafe { sigaction(signal, ptr::null(), action.as_mut_ptr()) } != 0 {
-        return Err(io::Error::last_os_error());
-    }
-    // SAFETY: filled in by the successful call.
-    Ok(unsafe { action.assume_init() })
+    replace(|action| {
+        // SAFETY: asks only; `action` is writable.
+        unsafe { sigaction(signal, ptr::null(), action) }
+    })
 }
 
 /// Installs `action`, which has our handler, for `signal`; what was there is returned.
@@ -315,14 +312,16 @@ fn exchange(signal: c_int, action: &sigaction) -> io::Result<sigaction> {
     })
 }
 
-/// What `call` has replaced.
+/// What `call` has replaced, or has found.
+///
+/// A whole action is there before the call: musl fills in the handler, the flags and as much of the mask as
+/// the kernel knows, and leaves the rest as it is.
 fn replace(call: impl FnOnce(*mut sigaction) -> c_int) -> io::Result<sigaction> {
-    let mut replaced = MaybeUninit::<sigaction>::uninit();
-    if call(replaced.as_mut_ptr()) != 0 {
+    let mut replaced = previous::default_action();
+    if call(&raw mut replaced) != 0 {
         return Err(io::Error::last_os_error());
     }
-    // SAFETY: filled in by the successful call.
-    Ok(unsafe { replaced.assume_init() })
+    Ok(replaced)
 }
 
 /// The handlers could not be installed; everything is as before.

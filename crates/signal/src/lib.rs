@@ -133,7 +133,11 @@
 //! * **Enter no guest on a signal stack**, that is, from a signal handler. Its
 //!   faults are taken for faults of the handler.
 //! * **Do not unload** a library that contains this crate while it is installed
-//!   or while a prepared thread lives.
+//!   or while a prepared thread lives. Loaded with `dlopen` it works as linked in.
+//! * **Forked processes** have the handlers of their parent, and the thread that forked has its
+//!   signal stack: guests go on and trap there, and on new threads that are prepared.
+//! * **Threads that are ending**: guests run in destructors of thread-locals. If the signal
+//!   stack was given back before, their traps are handled on the thread's own stack.
 //! * **Go programs** that contain a guest's host (cgo): the Go runtime installs its
 //!   handlers when it starts, so ours are on top, and forward; they have
 //!   `SA_ONSTACK`, which Go demands. The signal stack of a Go thread is smaller

@@ -7,7 +7,6 @@
 //! | `SIG_DFL` | default disposition restored; the instruction faults again and the process dies of it | default disposition restored, the signal is sent again, to be delivered on return |
 //! | `SIG_IGN` | as `SIG_DFL`: the kernel forces it | nothing happens |
 
-use core::mem::MaybeUninit;
 use core::ptr;
 
 use libc::{c_int, c_long, c_void, siginfo_t, sigset_t};
@@ -133,13 +132,10 @@ unsafe fn default_action(signal: c_int, info: *const siginfo_t, origin: Origin) 
 ///
 /// * `info` is what the kernel passed to our handler for `signal`.
 unsafe fn send_again_on_return(pid: libc::pid_t, signal: c_int, info: *const siginfo_t) {
-    let mut mask = MaybeUninit::<sigset_t>::uninit();
-    // SAFETY: the set is initialised by the first call, and the number valid.
-    let mask = unsafe {
-        libc::sigemptyset(mask.as_mut_ptr());
-        libc::sigaddset(mask.as_mut_ptr(), signal);
-        mask.assume_init()
-    };
+    // Not by `sigemptyset` alone: musl's writes as much of the set as the kernel knows.
+    let mut mask = previous::default_action().sa_mask;
+    // SAFETY: an initialised set, empty as all zeros are in every C library here, and a valid number.
+    unsafe { libc::sigaddset(&raw mut mask, signal) };
     block(&mask);
     // SAFETY: asks for the number of this thread. (The C library's own function
     // for it is younger than some that are in use.)

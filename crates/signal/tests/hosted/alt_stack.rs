@@ -1,6 +1,7 @@
 //! The alternate signal stacks of threads.
 
 use std::cell::Cell;
+use std::mem::MaybeUninit;
 use std::ops::Range;
 use std::ptr;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst};
@@ -26,15 +27,14 @@ fn on_bare_thread(f: fn(), at_end: fn()) {
     struct Work {
         f: fn(),
         at_end: fn(),
+        key: libc::pthread_key_t,
     }
     extern "C" fn run(work: *mut c_void) -> *mut c_void {
-        let mut key = 0;
         // SAFETY: `work` is the structure below, which outlives the thread; a
         // pthread key's destructor runs after those of thread-locals.
         unsafe {
             let work = work.cast::<Work>();
-            assert_eq!(libc::pthread_key_create(&raw mut key, Some(end)), 0);
-            assert_eq!(libc::pthread_setspecific(key, work.cast()), 0);
+            assert_eq!(libc::pthread_setspecific((*work).key, work.cast()), 0);
             ((*work).f)();
         }
         ptr::null_mut()
@@ -44,16 +44,23 @@ fn on_bare_thread(f: fn(), at_end: fn()) {
         unsafe { ((*work.cast::<Work>()).at_end)() }
     }
 
-    let mut work = Work { f, at_end };
-    let mut thread = 0;
+    let mut key = 0;
+    // SAFETY: the destructor gets what `run` puts there.
+    let result = unsafe { libc::pthread_key_create(&raw mut key, Some(end)) };
+    assert_eq!(result, 0);
+    let mut work = Work { f, at_end, key };
+    // (A number in glibc, a pointer in musl.)
+    let mut thread = MaybeUninit::uninit();
     // SAFETY: `work` lives until the thread has been joined.
     unsafe {
         let work = (&raw mut work).cast();
         assert_eq!(
-            libc::pthread_create(&raw mut thread, ptr::null(), run, work),
+            libc::pthread_create(thread.as_mut_ptr(), ptr::null(), run, work),
             0
         );
-        assert_eq!(libc::pthread_join(thread, ptr::null_mut()), 0);
+        assert_eq!(libc::pthread_join(thread.assume_init(), ptr::null_mut()), 0);
+        // There are not many of them.
+        assert_eq!(libc::pthread_key_delete(key), 0);
     }
 }
 
@@ -286,7 +293,7 @@ fn a_handler_from_before_us_may_end_its_thread() {
         let _handlers = install().unwrap();
         let before = os::mappings();
         for _ in 0..100 {
-            let mut id = 0;
+            let mut id = MaybeUninit::uninit();
             // SAFETY: the function has the type that is wanted but for being
             // one that may be unwound out of, as `pthread_exit` does.
             unsafe {
@@ -296,13 +303,16 @@ fn a_handler_from_before_us_may_end_its_thread() {
                 >(thread);
                 let nothing = ptr::null_mut();
                 assert_eq!(
-                    libc::pthread_create(&raw mut id, ptr::null(), start, nothing),
+                    libc::pthread_create(id.as_mut_ptr(), ptr::null(), start, nothing),
                     0
                 );
-                assert_eq!(libc::pthread_join(id, ptr::null_mut()), 0);
+                assert_eq!(libc::pthread_join(id.assume_init(), ptr::null_mut()), 0);
             }
         }
-        assert!(os::mappings() < before + 20);
+        // musl does not unwind: thread-locals are destroyed in the handler, whose stack has to stay.
+        if cfg!(not(target_env = "musl")) {
+            assert!(os::mappings() < before + 20);
+        }
     })
     .ran_to_its_end();
 }

@@ -18,6 +18,7 @@
 
 mod alt_stack;
 mod diagnosis;
+mod ends;
 mod forwarding;
 mod host_faults;
 mod installing;

@@ -196,19 +196,19 @@ impl Settings {
     ///
     /// * `registers` are those of a signal frame of the kernel's.
     pub(super) unsafe fn of_interrupted(registers: &mcontext_t) -> Option<Self> {
-        let saved = registers.fpregs.cast_const();
+        let saved = floating_point_state(registers);
         if saved.is_null() || has_shadow_stack() {
             return None;
         }
         // SAFETY: the frame has a floating-point state, by this function's duty.
-        if !unsafe { has_saved_pkru(saved.cast(), &PKRU_OFFSET) } {
+        if !unsafe { has_saved_pkru(saved, &PKRU_OFFSET) } {
             return None;
         }
         // SAFETY: as above; only these two fields are read.
         unsafe {
             Some(Self {
-                mxcsr: (&raw const (*saved).mxcsr).read(),
-                x87_control: (&raw const (*saved).cwd).read(),
+                mxcsr: ptr::read_unaligned(saved.add(MXCSR_OFFSET).cast()),
+                x87_control: ptr::read_unaligned(saved.add(X87_CONTROL_OFFSET).cast()),
             })
         }
     }
@@ -227,6 +227,31 @@ impl Settings {
         }
     }
 }
+
+/// Where the area of FXSAVE, or XSAVE, of these registers is.
+///
+/// The field has a name in glibc's structure only (`fpregs`). It is what lies behind the general
+/// registers in the kernel's (`fpstate` of `struct sigcontext`), and so in every C library's.
+fn floating_point_state(registers: &mcontext_t) -> *const u8 {
+    // SAFETY: within the structure, as asserted below.
+    unsafe {
+        (&raw const *registers)
+            .byte_add(STATE_POINTER_OFFSET)
+            .cast::<*const u8>()
+            .read()
+    }
+}
+
+/// r8 to r15, rdi, rsi, rbp, rbx, rdx, rax, rcx, rsp, rip, the flags, the segments, and four words
+/// of the exception (`arch/x86/include/uapi/asm/sigcontext.h`).
+const STATE_POINTER_OFFSET: usize = 23 * size_of::<usize>();
+const _: () = assert!(size_of::<mcontext_t>() >= STATE_POINTER_OFFSET + size_of::<usize>());
+#[cfg(target_env = "gnu")]
+const _: () = assert!(core::mem::offset_of!(mcontext_t, fpregs) == STATE_POINTER_OFFSET);
+
+/// Where FXSAVE and XSAVE put the settings (Intel SDM volume 1, table 10-2).
+const X87_CONTROL_OFFSET: usize = 0;
+const MXCSR_OFFSET: usize = 24;
 
 /// Whether this thread has a shadow stack: its pointer can be read. Where there is
 /// none, the instruction does nothing (Intel SDM volume 2, RDSSPQ), also on processors

@@ -45,12 +45,13 @@ pub(crate) fn set_action(signal: c_int, action: &sigaction) {
 }
 
 pub(crate) fn get_action(signal: c_int) -> sigaction {
-    let mut action = MaybeUninit::uninit();
+    // Zeroed, since musl leaves a part of it as it is.
+    // SAFETY: all zeros is a value of this structure.
+    let mut action: sigaction = unsafe { std::mem::zeroed() };
     // SAFETY: asks only.
-    unsafe {
-        assert_eq!(sigaction(signal, ptr::null(), action.as_mut_ptr()), 0);
-        action.assume_init()
-    }
+    let result = unsafe { sigaction(signal, ptr::null(), &raw mut action) };
+    assert_eq!(result, 0);
+    action
 }
 
 /// Set by the C library in whatever it passes to the kernel: where handlers
@@ -155,7 +156,8 @@ pub(crate) fn mappings() -> usize {
         .count()
 }
 
-#[link(name = "m")]
+// musl has them in its C library.
+#[cfg_attr(not(target_env = "musl"), link(name = "m"))]
 unsafe extern "C" {
     fn fesetround(mode: c_int) -> c_int;
     fn fegetround() -> c_int;
