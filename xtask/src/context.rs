@@ -87,6 +87,12 @@ impl Context {
         Ok(found.as_ref().map_err(String::clone))
     }
 
+    /// Whether programs with musl can be built and run here.
+    pub(crate) fn musl(&self) -> Result<Result<(), String>> {
+        let found = self.provisioned()?.musl.clone();
+        found.ok_or_else(|| anyhow!("nobody asked for musl"))
+    }
+
     /// Valgrind.
     pub(crate) fn valgrind(&self) -> Result<Result<&Path, String>> {
         let found = self.provisioned()?.valgrind.as_ref();

@@ -215,7 +215,7 @@ impl TestSelection {
             (None, true, needs) => matches!(needs, [Machine::Bare(_)]),
             (Some(arch), true, needs) => needs == [Machine::Bare(arch)],
             // The host's own tests need no other machine.
-            (arch, false, [] | [Machine::Valgrind]) => arch == Arch::host(),
+            (arch, false, [] | [Machine::Musl | Machine::Valgrind]) => arch == Arch::host(),
             (Some(arch), false, needs) => needs == [Machine::Hosted(arch)],
         }
     }
@@ -352,6 +352,12 @@ fn provision(from: From, without: &[Arch]) -> anyhow::Result<bool> {
             .as_ref()
             .map(|bare| format!("{}, {}", bare.compiler, bare.emulator.display()));
         tell(arch.bare_target().unwrap_or(arch.name()), text);
+    }
+    if let Some(result) = &found.musl {
+        tell(
+            toolchain::MUSL_TARGET,
+            result.as_ref().map(|()| "the active toolchain".to_owned()),
+        );
     }
     if let Some(result) = &found.valgrind {
         let text = result.as_ref().map(|file| file.display().to_string());

@@ -23,6 +23,8 @@ pub(crate) enum Machine {
     Hosted(Arch),
     /// Bare metal.
     Bare(Arch),
+    /// This machine, with another C library.
+    Musl,
     /// This machine, as Valgrind emulates it.
     Valgrind,
 }
@@ -131,6 +133,7 @@ pub(crate) fn wanted(steps: &[&Step]) -> Wanted {
             match machine {
                 Machine::Hosted(arch) => wanted.hosted.insert(*arch),
                 Machine::Bare(arch) => wanted.bare.insert(*arch),
+                Machine::Musl => std::mem::replace(&mut wanted.musl, true),
                 Machine::Valgrind => std::mem::replace(&mut wanted.valgrind, true),
             };
         }

@@ -1,4 +1,5 @@
-//! Programs for Linux on another instruction set, under an emulator of processes.
+//! Programs for Linux: on another instruction set, under an emulator of processes; or with
+//! another C library, on this machine.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -6,7 +7,7 @@ use std::process::Command;
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, anyhow, ensure};
+use anyhow::{Result, anyhow, ensure};
 use xshell::Cmd;
 
 use super::bundle::{Bundle, Traps, bundle};
@@ -16,7 +17,7 @@ use crate::context::Context;
 use crate::policy;
 use crate::step::{Report, TestCounts};
 use crate::steps::test::run_counted;
-use crate::toolchain::Hosted;
+use crate::toolchain::{self, Hosted};
 
 /// How long one test program may run. The slowest takes a minute on a quiet machine.
 const LIMIT: Duration = Duration::from_secs(900);
@@ -26,27 +27,65 @@ const BUNDLE_LIMIT: Duration = Duration::from_secs(1200);
 /// The process that runs bundles.
 const PROGRAM: &str = "trapline-test-image";
 
-pub(super) fn run(context: &Context, arch: Arch) -> Result<Report> {
-    let mut report = Report::default();
-    let hosted = match context.hosted(arch)? {
-        Ok(hosted) => hosted,
-        Err(reason) => {
-            report.skipped = true;
-            report.leg_not_run("all of it", reason);
-            return Ok(report);
-        }
-    };
-    report.tests += run_tests(context, hosted)?;
-    report.tests += run_bundles(context, hosted)?;
-    document(context, hosted)?;
-    Ok(report)
+/// A kind of Linux, and how programs for it are built and run here.
+struct Linux {
+    /// What its messages begin with.
+    name: &'static str,
+    arch: Arch,
+    target: &'static str,
+    /// For cargo.
+    variables: Vec<(String, OsString)>,
+    /// What stands before a program: an emulator and its arguments, or nothing.
+    run_with: Vec<OsString>,
+    /// Whether tests that build the compiler of guests are run.
+    builds_compiler: bool,
 }
 
-/// The tests of the layers, as on the host.
-fn run_tests(context: &Context, hosted: &Hosted) -> Result<TestCounts> {
-    let tests = run_counted(test_command(context, hosted, layers()).arg("--no-fail-fast"))?;
-    ensure!(tests.passed > 0, "no test was run");
-    Ok(tests)
+pub(super) fn run(context: &Context, arch: Arch) -> Result<Report> {
+    match context.hosted(arch)? {
+        Ok(hosted) => {
+            let linux = Linux {
+                name: arch.name(),
+                arch,
+                target: arch.hosted_target(),
+                variables: hosted.variables(LIMIT),
+                run_with: hosted.run_with(),
+                builds_compiler: true,
+            };
+            let report = linux.run(context)?;
+            linux.document(context)?;
+            Ok(report)
+        }
+        Err(reason) => Ok(not_run(reason)),
+    }
+}
+
+/// The same with the C library musl, linked statically, on this machine.
+pub(super) fn run_musl(context: &Context) -> Result<Report> {
+    match context.musl()? {
+        Ok(()) => {
+            let linux = Linux {
+                name: "musl",
+                arch: Arch::X86_64,
+                target: toolchain::MUSL_TARGET,
+                variables: Vec::new(),
+                run_with: Vec::new(),
+                // That takes minutes, and compiled code knows of no C library.
+                builds_compiler: false,
+            };
+            linux.run(context)
+        }
+        Err(reason) => Ok(not_run(reason)),
+    }
+}
+
+fn not_run(reason: String) -> Report {
+    let mut report = Report {
+        skipped: true,
+        ..Report::default()
+    };
+    report.leg_not_run("all of it", reason);
+    report
 }
 
 /// The crates whose tests run on every instruction set.
@@ -63,121 +102,143 @@ pub(crate) fn test_command<'c, 'p>(
     hosted: &Hosted,
     packages: impl Iterator<Item = &'p str>,
 ) -> Cmd<'c> {
-    let packages = packages.flat_map(|name| ["--package", name]);
+    let target = hosted.arch.hosted_target();
+    cargo_test(context, target, packages, hosted.variables(LIMIT))
+}
+
+fn cargo_test<'c, 'p>(
+    context: &'c Context,
+    target: &str,
+    packages: impl Iterator<Item = &'p str>,
+    variables: Vec<(String, OsString)>,
+) -> Cmd<'c> {
     context
         .cargo()
-        .args(["test", "--all-features", "--target"])
-        .arg(hosted.arch.hosted_target())
-        .args(packages)
+        .args(["test", "--all-features", "--target", target])
+        .args(packages.flat_map(|name| ["--package", name]))
         .arg("--target-dir")
         .arg(folder(context))
         // Half of the time to link, and nobody looks at it here.
         .env("CARGO_PROFILE_DEV_DEBUG", "0")
         .env_remove("RUSTFLAGS")
-        .envs(hosted.variables(LIMIT))
+        .envs(variables)
 }
 
-/// The documentation of the same crates, as docs.rs builds it for this target too.
-fn document(context: &Context, hosted: &Hosted) -> Result<()> {
-    let packages = policy::CRATES
-        .iter()
-        .filter(|policy| policy.tested_everywhere && policy.published)
-        .flat_map(|policy| ["--package", policy.name]);
-    context
-        .cargo()
-        .args(["doc", "--quiet", "--no-deps", "--lib", "--all-features"])
-        .arg("--target")
-        .arg(hosted.arch.hosted_target())
-        .args(packages)
-        .arg("--target-dir")
-        .arg(folder(context))
-        .env("CARGO_PROFILE_DEV_DEBUG", "0")
-        .env_remove("RUSTFLAGS")
-        .envs(hosted.variables(LIMIT))
-        .env("RUSTDOCFLAGS", "-D warnings")
-        .run()?;
-    Ok(())
+impl Linux {
+    fn run(&self, context: &Context) -> Result<Report> {
+        let mut report = Report::default();
+        report.tests += self.run_tests(context)?;
+        report.tests += self.run_bundles(context)?;
+        Ok(report)
+    }
+
+    /// The tests of the layers, as on the host.
+    fn run_tests(&self, context: &Context) -> Result<TestCounts> {
+        let packages = layers().filter(|name| {
+            let policy = policy::of(name);
+            self.builds_compiler || !policy.is_some_and(|policy| policy.builds_compiler)
+        });
+        let command = cargo_test(context, self.target, packages, self.variables.clone());
+        let tests = run_counted(command.arg("--no-fail-fast"))?;
+        ensure!(tests.passed > 0, "no test was run");
+        Ok(tests)
+    }
+
+    /// The documentation of the same crates, as docs.rs builds it for this target too.
+    fn document(&self, context: &Context) -> Result<()> {
+        let packages = policy::CRATES
+            .iter()
+            .filter(|policy| policy.tested_everywhere && policy.published)
+            .flat_map(|policy| ["--package", policy.name]);
+        context
+            .cargo()
+            .args(["doc", "--quiet", "--no-deps", "--lib", "--all-features"])
+            .arg("--target")
+            .arg(self.target)
+            .args(packages)
+            .arg("--target-dir")
+            .arg(folder(context))
+            .env("CARGO_PROFILE_DEV_DEBUG", "0")
+            .env_remove("RUSTFLAGS")
+            .envs(self.variables.iter().cloned())
+            .env("RUSTDOCFLAGS", "-D warnings")
+            .run()?;
+        Ok(())
+    }
+
+    /// Guests and scripts, with hardware traps and with explicit checks at the same time: each
+    /// is one thread of the emulator's.
+    fn run_bundles(&self, context: &Context) -> Result<TestCounts> {
+        let bundles = Traps::ALL.map(|traps| {
+            let bundle = bundle(context, self.arch, traps, true);
+            bundle.map(|bundle| (traps, bundle))
+        });
+        let program = self.build(context)?;
+        let outcomes: Vec<Result<TestCounts>> = thread::scope(|scope| {
+            let running: Vec<_> = bundles
+                .into_iter()
+                .map(|bundle| {
+                    let program = &program;
+                    scope.spawn(move || {
+                        let (traps, bundle) = bundle?;
+                        self.run_bundle(program, traps, &bundle)
+                    })
+                })
+                .collect();
+            running
+                .into_iter()
+                .map(|thread| {
+                    thread
+                        .join()
+                        .unwrap_or_else(|_| Err(anyhow!("running a bundle ended in a panic")))
+                })
+                .collect()
+        });
+        let mut counts = TestCounts::default();
+        for outcome in outcomes {
+            counts += outcome?;
+        }
+        Ok(counts)
+    }
+
+    fn build(&self, context: &Context) -> Result<PathBuf> {
+        context
+            .cargo()
+            .args(["build", "--quiet", "--package", PROGRAM, "--target"])
+            .arg(self.target)
+            // It runs under an emulator, for minutes.
+            .args(["--profile", "image", "--target-dir"])
+            .arg(folder(context))
+            .env_remove("RUSTFLAGS")
+            .envs(self.variables.iter().cloned())
+            .run()?;
+        Ok(folder(context)
+            .join(self.target)
+            .join("image")
+            .join(PROGRAM))
+    }
+
+    fn run_bundle(&self, program: &Path, traps: Traps, bundle: &Bundle) -> Result<TestCounts> {
+        let Bundle { file, sums } = bundle;
+        let mut words = self.run_with.iter().map(OsString::as_os_str);
+        let mut command = Command::new(words.next().unwrap_or(program.as_os_str()));
+        if !self.run_with.is_empty() {
+            command.args(words).arg(program);
+        }
+        command.arg(file).env("RUST_LIB_BACKTRACE", "0");
+        let mut outcome = Outcome::new(format!("{}, {}: ", self.name, traps.name()));
+        let end = crate::process::run(command, BUNDLE_LIMIT, |line| outcome.line(line))?;
+        ensure!(
+            end.success(),
+            "{} did not do as expected on {} with {} traps: {end}",
+            file.display(),
+            self.name,
+            traps.name()
+        );
+        outcome.counts(&[*sums])
+    }
 }
 
 fn folder(context: &Context) -> PathBuf {
     context.target_dir("cross")
-}
-
-/// Guests and scripts, with hardware traps and with explicit checks at the same time: each
-/// is one thread of the emulator's.
-fn run_bundles(context: &Context, hosted: &Hosted) -> Result<TestCounts> {
-    let bundles = Traps::ALL.map(|traps| {
-        let bundle = bundle(context, hosted.arch, traps, true);
-        bundle.map(|bundle| (traps, bundle))
-    });
-    let program = build(context, hosted)?;
-    let outcomes: Vec<Result<TestCounts>> = thread::scope(|scope| {
-        let running: Vec<_> = bundles
-            .into_iter()
-            .map(|bundle| {
-                let program = &program;
-                scope.spawn(move || {
-                    let (traps, bundle) = bundle?;
-                    run_bundle(hosted, program, traps, &bundle)
-                })
-            })
-            .collect();
-        running
-            .into_iter()
-            .map(|thread| {
-                thread
-                    .join()
-                    .unwrap_or_else(|_| Err(anyhow!("running a bundle ended in a panic")))
-            })
-            .collect()
-    });
-    let mut counts = TestCounts::default();
-    for outcome in outcomes {
-        counts += outcome?;
-    }
-    Ok(counts)
-}
-
-fn build(context: &Context, hosted: &Hosted) -> Result<PathBuf> {
-    context
-        .cargo()
-        .args(["build", "--quiet", "--package", PROGRAM, "--target"])
-        .arg(hosted.arch.hosted_target())
-        // It runs under an emulator, for minutes.
-        .args(["--profile", "image", "--target-dir"])
-        .arg(folder(context))
-        .env_remove("RUSTFLAGS")
-        .envs(hosted.variables(LIMIT))
-        .run()?;
-    Ok(folder(context)
-        .join(hosted.arch.hosted_target())
-        .join("image")
-        .join(PROGRAM))
-}
-
-fn run_bundle(
-    hosted: &Hosted,
-    program: &Path,
-    traps: Traps,
-    bundle: &Bundle,
-) -> Result<TestCounts> {
-    let Bundle { file, sums } = bundle;
-    let words: Vec<OsString> = hosted.run_with();
-    let (emulator, arguments) = words.split_first().context("an emulator")?;
-    let mut command = Command::new(emulator);
-    command
-        .args(arguments)
-        .arg(program)
-        .arg(file)
-        .env("RUST_LIB_BACKTRACE", "0");
-    let mut outcome = Outcome::new(format!("{}, {}: ", hosted.arch.name(), traps.name()));
-    let end = crate::process::run(command, BUNDLE_LIMIT, |line| outcome.line(line))?;
-    ensure!(
-        end.success(),
-        "{} did not do as expected on {} with {} traps: {end}",
-        file.display(),
-        hosted.arch.name(),
-        traps.name()
-    );
-    outcome.counts(&[*sums])
 }

@@ -1,4 +1,4 @@
-//! The tests on machines that are not the host: under emulators.
+//! The tests on machines that are not the host, under emulators, and with another C library.
 
 pub(crate) mod bare;
 pub(crate) mod bundle;
@@ -30,6 +30,14 @@ pub(crate) const S390X: Step = Step {
     group: Group::Test,
     needs: &[Machine::Hosted(Arch::S390x)],
     run: |context| hosted::run(context, Arch::S390x),
+};
+
+pub(crate) const MUSL: Step = Step {
+    name: "musl",
+    about: "the same on this machine with the C library musl, linked statically",
+    group: Group::Test,
+    needs: &[Machine::Musl],
+    run: hosted::run_musl,
 };
 
 pub(crate) const BARE_X86_64: Step = Step {

@@ -45,6 +45,7 @@ pub(crate) const ALL: &[&Step] = &[
     &legs::AARCH64,
     &legs::RISCV64,
     &legs::S390X,
+    &legs::MUSL,
     &legs::BARE_X86_64,
     &legs::BARE_AARCH64,
     &legs::BARE_RISCV64,

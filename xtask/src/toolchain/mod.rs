@@ -49,6 +49,10 @@ pub(crate) enum From {
     Packages,
 }
 
+/// Programs with musl, linked statically. The target brings the C library and all else that a
+/// program begins and ends with; the host's own C compiler links it.
+pub(crate) const MUSL_TARGET: &str = "x86_64-unknown-linux-musl";
+
 /// The legs to get things for.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Wanted {
@@ -56,13 +60,15 @@ pub(crate) struct Wanted {
     pub(crate) hosted: BTreeSet<Arch>,
     /// Kernels.
     pub(crate) bare: BTreeSet<Arch>,
+    /// Programs with musl.
+    pub(crate) musl: bool,
     /// Valgrind, for programs of this machine.
     pub(crate) valgrind: bool,
 }
 
 impl Wanted {
     pub(crate) fn is_empty(&self) -> bool {
-        self.hosted.is_empty() && self.bare.is_empty() && !self.valgrind
+        self.hosted.is_empty() && self.bare.is_empty() && !self.musl && !self.valgrind
     }
 
     /// All that this machine doesn't run by itself.
@@ -70,6 +76,7 @@ impl Wanted {
         Self {
             hosted: Arch::emulated().collect(),
             bare: Arch::bare().collect(),
+            musl: true,
             valgrind: counts::is_possible(),
         }
     }
@@ -81,6 +88,8 @@ pub(crate) struct Provisioned {
     pub(crate) hosted: BTreeMap<Arch, Result<Hosted, String>>,
     pub(crate) bare: BTreeMap<Arch, Result<Bare, String>>,
     /// `None`: nobody wanted it.
+    pub(crate) musl: Option<Result<(), String>>,
+    /// The same.
     pub(crate) valgrind: Option<Result<PathBuf, String>>,
 }
 
@@ -254,6 +263,7 @@ impl<'l> Search<'l> {
             bare: bare
                 .map(|arch| (*arch, self.explained(self.bare(*arch))))
                 .collect(),
+            musl: wanted.musl.then(|| self.explained(self.musl())),
             valgrind: wanted.valgrind.then(|| self.explained(valgrind())),
         }
     }
@@ -283,8 +293,10 @@ impl<'l> Search<'l> {
         }
         let hosted = wanted.hosted.iter().map(|arch| arch.hosted_target());
         let bare = wanted.bare.iter().filter_map(|arch| arch.bare_target());
+        let musl = (wanted.musl && runs_musl()).then_some(MUSL_TARGET);
         let missing: Vec<&str> = hosted
             .chain(bare)
+            .chain(musl)
             .filter(|target| !active.has_target(target))
             .collect();
         let source = !wanted.bare.is_empty() && !active.has_source();
@@ -516,6 +528,21 @@ impl<'l> Search<'l> {
         })
     }
 
+    /// Whether the active toolchain builds programs with musl that this machine runs. (No
+    /// packages have the target.)
+    fn musl(&self) -> Result<()> {
+        ensure!(
+            runs_musl(),
+            "programs for {MUSL_TARGET} don't run on this machine"
+        );
+        let active = self.active.as_ref();
+        ensure!(
+            active.is_some_and(|active| active.has_target(MUSL_TARGET)),
+            "the active toolchain lacks the target {MUSL_TARGET}"
+        );
+        Ok(())
+    }
+
     fn bare(&self, arch: Arch) -> Result<Bare> {
         let target = arch
             .bare_target()
@@ -536,6 +563,11 @@ impl<'l> Search<'l> {
             emulator: self.emulator(&qemu::system_program(arch))?,
         })
     }
+}
+
+/// Whether this machine runs programs for [`MUSL_TARGET`].
+fn runs_musl() -> bool {
+    cfg!(target_os = "linux") && Arch::host() == Some(Arch::X86_64)
 }
 
 /// The file of `name` on the path.
