@@ -305,7 +305,7 @@ fn traps() -> Vec<Row> {
         both!(
             row(
                 "trap-unreachable",
-                "`unreachable`, an instruction that user code may not run, no backtrace"
+                "`unreachable` by an instruction, no backtrace"
             ),
             traps::unreachable
         )
