@@ -4,22 +4,16 @@ use std::env;
 use std::os::unix::process::ExitStatusExt;
 use std::process::ExitStatus;
 
-use trapline_test_support::{
-    emulator, exit, leave_no_core_dump, standard_error, test_around, this_program,
-};
+use trapline_test_support::{exit, leave_no_core_dump, standard_error, test_around, this_program};
 
 use super::os;
 
 /// Set in a child: the number that its scenario gets.
 const NUMBER: &str = "TRAPLINE_SIGNAL_TEST_CHILD";
 
-/// After this many seconds a child is taken to hang.
-fn patience() -> u32 {
-    match emulator() {
-        None => 60,
-        Some(_) => 300,
-    }
-}
+/// After this many seconds a child is taken to hang. The slowest takes some, but a machine
+/// that has other things to do may give it a hundredth of a processor.
+const PATIENCE: u32 = 3000;
 
 /// Runs `scenario`, a `fn(i32)`, with `number` in a child, and returns how the
 /// child ended. In the child, does not return.
@@ -49,7 +43,7 @@ pub(crate) struct Ended {
 pub(crate) fn run<H>(here: &H, number: i32, scenario: fn(i32)) -> Ended {
     if let Ok(number) = env::var(NUMBER) {
         leave_no_core_dump();
-        os::alarm(patience());
+        os::alarm(PATIENCE);
         scenario(number.parse().unwrap());
         say("end of scenario");
         exit(0);
