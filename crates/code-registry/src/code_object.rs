@@ -40,7 +40,9 @@ pub struct CodeAddress {
 /// 1. **The range is this code's.** Whatever is executed at an address of
 ///    [`text`](Self::text) is this code: it stays mapped there, unchanged, as it does if the object
 ///    owns the memory or the memory is never given back; and no code of the host's lies
-///    between. (For a range in which nothing is ever executed this holds.)
+///    between. (For a range in which nothing is ever executed this holds.) Handlers can read it, as
+///    they may have to know the instruction that trapped ([`is_hlt`](crate::is_hlt)): it is not mapped for execution only,
+///    nor under a protection key that is closed to them.
 /// 2. **The range stays the same.** The registry reads it once, when it is registered,
 ///    and finds the object by what it read then.
 /// 3. **The trap table says the truth.** [`lookup_trap_code`](Self::lookup_trap_code) names
