@@ -92,7 +92,7 @@ pub(crate) fn called_from<'a>(what: OutOfOrder) -> Option<&'a Activation> {
 /// The only time that an entry asks for the CPU's own data: the way out finds the head
 /// where the entry leaves its address.
 #[inline(never)]
-fn this_cpu() -> NonNull<ActivationHead> {
+pub(crate) fn this_cpu() -> NonNull<ActivationHead> {
     let head = ACTIVATION.with(|head| NonNull::from(head));
     // A function without effects would be called once for two entries, also by a linker that
     // optimises.
@@ -139,6 +139,17 @@ pub(crate) struct HardwareTrap {
     pub(crate) wasm_fault: Option<WasmFault>,
 }
 
+/// What was found out about an activation since its guest was entered. (In one place, so that an entry
+/// writes one word for both.)
+#[derive(Clone, Copy, Debug)]
+enum Noted {
+    Nothing,
+    /// The chain rises from here on out: see [`Activation::owner_of`].
+    Rises,
+    /// The exception handler's note.
+    HardwareTrap(HardwareTrap),
+}
+
 /// One entry into guest code.
 ///
 /// It lives in the frame of the [`catch_traps`](crate::catch_traps) that made
@@ -156,8 +167,6 @@ pub struct Activation {
     /// The stack pointer of the `catch_traps`: all frames of the guest lie below. (The activation
     /// itself may be elsewhere: see [`stack_pointer`].)
     stack: VirtualAddress,
-    /// Whether the chain is known to rise from here on out: see [`owner_of`](Self::owner_of).
-    rises: Cell<bool>,
     store_context: NonNull<VMStoreContext>,
     /// The store that `catch_traps` borrows; its lifetime is erased.
     store: *const dyn AnyStore,
@@ -167,18 +176,21 @@ pub struct Activation {
     /// The store's words as they were before entry; `None` stands for zeros, as
     /// they are if the store has no older entry.
     saved: Cell<Option<StoreWords>>,
-    hardware_trap: Cell<Option<HardwareTrap>>,
+    noted: Cell<Noted>,
     unwind: UnwindSlot,
     _pinned: PhantomPinned,
 }
 
 impl Activation {
-    /// An activation for an entry into a guest of `store` on this CPU, not in its chain yet.
-    /// `stack` is the stack pointer of the function that it is in.
+    /// An activation for an entry into a guest of `store` on this CPU, whose head this is; not in its
+    /// chain yet. `stack` is the stack pointer of the function that it is in.
     #[inline]
-    pub(crate) fn new<S: Store>(store: &S, stack: VirtualAddress) -> Self {
+    pub(crate) fn new<S: Store>(
+        store: &S,
+        head: NonNull<ActivationHead>,
+        stack: VirtualAddress,
+    ) -> Self {
         const { S::LAYOUT.validate() };
-        let head = this_cpu();
         // SAFETY: it lives as long as the CPU, or thread, that this runs on.
         let innermost = unsafe { head.as_ref() }.innermost();
         let store_context = store.vm_store_context();
@@ -192,12 +204,11 @@ impl Activation {
             previous: Cell::new(innermost),
             head: Cell::new(head.as_ptr()),
             stack,
-            rises: Cell::new(false),
             store_context,
             store,
             jmp_buf: Cell::new(ptr::null()),
             saved: Cell::new(None),
-            hardware_trap: Cell::new(None),
+            noted: Cell::new(Noted::Nothing),
             unwind: UnwindSlot::new(),
             _pinned: PhantomPinned,
         }
@@ -366,7 +377,9 @@ impl Activation {
     pub(crate) fn link(&self, previous: *const Self, head: *const ActivationHead) {
         self.previous.set(previous);
         self.head.set(head);
-        self.rises.set(false);
+        if let Noted::Rises = self.noted.get() {
+            self.noted.set(Noted::Nothing);
+        }
     }
 
     /// Whose guest the frame at `place` is of (or was called by), of this activation and the older
@@ -419,7 +432,7 @@ impl Activation {
     /// does not look at all of them each time.
     fn rises(&self) -> bool {
         let mut newer = self;
-        while !newer.rises.get() {
+        while !newer.is_known_to_rise() {
             match newer.previous() {
                 None => break,
                 Some(older) if older.stack >= newer.stack => newer = older,
@@ -428,11 +441,19 @@ impl Activation {
         }
         let mut next = Some(self);
         while let Some(activation) = next
-            && !activation.rises.replace(true)
+            && !activation.is_known_to_rise()
         {
+            if let Noted::Nothing = activation.noted.get() {
+                activation.noted.set(Noted::Rises);
+            }
             next = activation.previous();
         }
         true
+    }
+
+    /// Of an activation whose guest has trapped it is not known: that is left next.
+    fn is_known_to_rise(&self) -> bool {
+        matches!(self.noted.get(), Noted::Rises)
     }
 
     #[inline]
@@ -493,10 +514,10 @@ impl Activation {
     /// guest is being left.
     #[inline]
     pub(crate) fn note_hardware_trap(&self, trap: HardwareTrap) -> bool {
-        if self.hardware_trap.get().is_some() || self.is_unwinding() {
+        if matches!(self.noted.get(), Noted::HardwareTrap(_)) || self.is_unwinding() {
             return false;
         }
-        self.hardware_trap.set(Some(trap));
+        self.noted.set(Noted::HardwareTrap(trap));
         true
     }
 
@@ -505,7 +526,10 @@ impl Activation {
     /// one that last called out.
     #[inline]
     pub(crate) fn hardware_trap(&self) -> Option<HardwareTrap> {
-        self.hardware_trap.get()
+        match self.noted.get() {
+            Noted::HardwareTrap(trap) => Some(trap),
+            Noted::Nothing | Noted::Rises => None,
+        }
     }
 
     /// Where the reason to leave the guest is recorded.
@@ -646,7 +670,7 @@ mod tests {
     fn chain(places: &[usize]) -> Vec<Activation> {
         let chain: Vec<Activation> = places
             .iter()
-            .map(|place| Activation::new(&Nothing, VirtualAddress::new(*place)))
+            .map(|place| Activation::new(&Nothing, this_cpu(), VirtualAddress::new(*place)))
             .collect();
         for nth in 0..chain.len() {
             let previous = nth

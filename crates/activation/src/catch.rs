@@ -5,7 +5,7 @@ use core::ptr::NonNull;
 
 use trapline_arch::{call_with_setjmp, stack_pointer};
 
-use crate::activation::Activation;
+use crate::activation::{Activation, this_cpu};
 use crate::slot::Taken;
 use crate::{Left, Store, Trap, VMContext, panic};
 
@@ -129,7 +129,8 @@ where
         );
     }
     let caller = store.default_caller();
-    let activation = Activation::new(store, stack_pointer());
+    let head = this_cpu();
+    let activation = Activation::new(store, head, stack_pointer());
     let mut result = MaybeUninit::uninit();
     let returned = {
         // SAFETY: made right above; the guest is left when `call_with_setjmp`
@@ -213,7 +214,8 @@ where
         );
     }
     let caller = store.default_caller();
-    let activation = Activation::new(store, stack_pointer());
+    let head = this_cpu();
+    let activation = Activation::new(store, head, stack_pointer());
     let result = {
         // SAFETY: made right above; the guest is left when `f` returns.
         let (_entered, ready) = unsafe { activation.enter(store) };
