@@ -57,7 +57,7 @@ impl fmt::Debug for Compiler {
 const WITHOUT_VECTORS: &str = "without vectors, the compiler for riscv64 cannot do memory.copy, \
     memory.init and table.copy of a constant length from 16 to 128 bytes: if the CPU has vectors, \
     set the flag has_v to true; if not, build the module without bulk memory operations \
-    (`-C target-feature=-bulk-memory` for rustc, `-mno-bulk-memory` for clang)";
+    (`-mno-bulk-memory` for clang, `-C target-cpu=mvp` and `-Z build-std` for rustc)";
 
 impl Compiler {
     /// A compiler with these options.
