@@ -13,6 +13,8 @@
 //!
 //! The command line itself is described in the crate's README.
 
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
 pub mod features;
 pub mod guest_args;
 pub mod inspect;

@@ -1,7 +1,12 @@
 //! The program `trapline`; see the crate's README for its commands, output
 //! formats and exit statuses.
 
+// What is printed goes through `output`, which knows what to do when it can't be.
+#![deny(clippy::print_stdout, clippy::print_stderr)]
+
+mod artifact_file;
 mod commands;
+mod output;
 
 use std::process::ExitCode;
 
@@ -25,26 +30,31 @@ struct CommandLine {
 }
 
 fn main() -> ExitCode {
-    // Wrong command lines end here, with status 2.
-    let CommandLine { log, command } = CommandLine::parse();
+    let CommandLine { log, command } = match CommandLine::try_parse() {
+        Ok(line) => line,
+        Err(usage) => return output::print_usage(&usage),
+    };
     if let Some(filter) = log.or_else(|| std::env::var("TRAPLINE_LOG").ok()) {
         tracing_subscriber::fmt()
             .with_env_filter(filter)
             .with_writer(std::io::stderr)
+            // It would say so there, and panic.
+            .log_internal_errors(false)
             .init();
     }
     leave_the_compilers_panics_to_its_errors();
-    match command.run() {
+    let status = match command.run() {
         Ok(status) => status,
         Err(Failure::Usage(message)) => {
-            eprintln!("error: {message}");
-            ExitCode::from(STATUS_USAGE)
+            output::say(format_args!("error: {message}\n"));
+            STATUS_USAGE
         }
         Err(Failure::Other(error)) => {
-            eprint!("{}", Chain(error.as_ref()));
-            ExitCode::from(STATUS_FAILURE)
+            output::say(Chain(error.as_ref()));
+            STATUS_FAILURE
         }
-    }
+    };
+    output::exit(status)
 }
 
 /// A panic of the compiler is an error that is reported as such: its message is

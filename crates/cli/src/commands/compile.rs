@@ -1,17 +1,15 @@
 //! `trapline compile`.
 
-use std::fs::Permissions;
-use std::io::Write as _;
-use std::os::unix::fs::PermissionsExt as _;
 use std::path::{Path, PathBuf};
-use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
 use trapline_cli::source::Source;
+use trapline_script::report::STATUS_SUCCESS;
 
 use super::Failure;
 use super::options::CompileArgs;
+use crate::{artifact_file, output};
 
 /// Compile a module to an artifact that `run` and `inspect` take
 #[derive(Args)]
@@ -19,7 +17,8 @@ pub(crate) struct Compile {
     /// The module, in the text or the binary format
     file: PathBuf,
 
-    /// The artifact to write; replaced as a whole, or not at all
+    /// The artifact to write; a file is replaced as a whole, or not at all. `-`
+    /// is standard output
     #[arg(short, long, value_name = "OUT")]
     output: PathBuf,
 
@@ -33,7 +32,7 @@ pub(crate) struct Compile {
 }
 
 impl Compile {
-    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+    pub(crate) fn run(self) -> Result<u8, Failure> {
         let source = Source::read(&self.file)?;
         if let Source::Compiled(_) = source {
             return Err(Failure::Usage(format!(
@@ -42,25 +41,12 @@ impl Compile {
             )));
         }
         let artifact = source.into_artifact(&self.compile.options(self.target.as_deref()))?;
-        write_atomically(&self.output, &artifact)
-            .with_context(|| format!("cannot write {}", self.output.display()))?;
-        Ok(ExitCode::SUCCESS)
+        if self.output == Path::new("-") {
+            output::print(|out| out.write_all(&artifact));
+        } else {
+            artifact_file::write(&self.output, &artifact)
+                .with_context(|| format!("cannot write {}", self.output.display()))?;
+        }
+        Ok(STATUS_SUCCESS)
     }
-}
-
-/// Writes a file so that others see either the old one or all of the new one:
-/// it gets its name only when it is complete.
-fn write_atomically(path: &Path, contents: &[u8]) -> anyhow::Result<()> {
-    let folder = match path.parent() {
-        Some(folder) if !folder.as_os_str().is_empty() => folder,
-        _ => Path::new("."),
-    };
-    let mut file = tempfile::Builder::new()
-        // What an ordinary new file gets; the process's mask still applies.
-        .permissions(Permissions::from_mode(0o666))
-        .tempfile_in(folder)?;
-    file.write_all(contents)?;
-    file.as_file().sync_all()?;
-    file.persist(path)?;
-    Ok(())
 }

@@ -1,17 +1,17 @@
 //! `trapline inspect`.
 
-use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
 use trapline_cli::inspect::Inspection;
 use trapline_cli::source::Source;
+use trapline_script::report::STATUS_SUCCESS;
 use trapline_wasmtime::Artifact;
 
 use super::Failure;
 use super::options::CompileArgs;
+use crate::output;
 
 /// List the functions, trap sites and address map of a module's code
 ///
@@ -34,7 +34,7 @@ pub(crate) struct Inspect {
 }
 
 impl Inspect {
-    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+    pub(crate) fn run(self) -> Result<u8, Failure> {
         let source = Source::read(&self.file)?;
         let compiled = matches!(source, Source::Compiled(_));
         if compiled && (self.compile.are_given() || self.target.is_some()) {
@@ -47,13 +47,14 @@ impl Inspect {
         let artifact = Artifact::parse_any_target(bytes)
             .with_context(|| format!("cannot read {}", self.file.display()))?;
         let inspection = Inspection::new(&artifact);
-        let mut out = std::io::stdout().lock();
-        if self.json {
-            serde_json::to_writer_pretty(&mut out, &inspection)?;
-            writeln!(out)?;
-        } else {
-            write!(out, "{inspection}")?;
-        }
-        Ok(ExitCode::SUCCESS)
+        output::print(|out| {
+            if self.json {
+                serde_json::to_writer_pretty(&mut *out, &inspection)?;
+                writeln!(out)
+            } else {
+                write!(out, "{inspection}")
+            }
+        });
+        Ok(STATUS_SUCCESS)
     }
 }

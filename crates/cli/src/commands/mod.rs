@@ -6,8 +6,6 @@ mod options;
 mod run;
 mod wast;
 
-use std::process::ExitCode;
-
 use clap::Subcommand;
 
 /// What to do.
@@ -24,7 +22,8 @@ pub(crate) enum Command {
 }
 
 impl Command {
-    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+    /// Runs it; gives the exit status.
+    pub(crate) fn run(self) -> Result<u8, Failure> {
         match self {
             Self::Run(run) => run.run(),
             Self::Compile(compile) => compile.run(),

@@ -1,8 +1,6 @@
 //! `trapline run`.
 
-use std::io::Write as _;
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use anyhow::{Context as _, anyhow};
 use clap::Args;
@@ -15,6 +13,7 @@ use trapline_wasmtime::{Artifact, Checksum};
 
 use super::Failure;
 use super::options::CompileArgs;
+use crate::output;
 
 /// Run a module's function, and report how it trapped if it did
 ///
@@ -38,7 +37,7 @@ pub(crate) struct Run {
 impl Run {
     /// Runs the guest on a thread whose stack has room for it, and for the host
     /// functions that it calls.
-    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+    pub(crate) fn run(self) -> Result<u8, Failure> {
         const HOST_STACK: usize = 4 << 20;
         let Self {
             file,
@@ -57,17 +56,11 @@ impl Run {
             .spawn(move || run_here(file, &options, compile))
             .context("cannot make a thread with a stack for the guest")?;
         // The panic hook has said what happened.
-        thread
-            .join()
-            .unwrap_or_else(|_| Ok(ExitCode::from(STATUS_PANIC)))
+        thread.join().unwrap_or(Ok(STATUS_PANIC))
     }
 }
 
-fn run_here(
-    file: PathBuf,
-    options: &GuestOptions,
-    compile: CompileArgs,
-) -> Result<ExitCode, Failure> {
+fn run_here(file: PathBuf, options: &GuestOptions, compile: CompileArgs) -> Result<u8, Failure> {
     let source = Source::read(&file)?;
     if matches!(source, Source::Compiled(_)) && compile.are_given() {
         return Err(Failure::Usage(format!(
@@ -90,7 +83,7 @@ fn run_here(
     // is what the compiler wrote.
     let module = unsafe { Module::from_artifact(&engine, artifact) }.with_context(cannot_load)?;
     let (status, Terminal) = run_guest(&engine, &module, options, Terminal);
-    Ok(ExitCode::from(status))
+    Ok(status)
 }
 
 /// The streams of this process.
@@ -98,12 +91,11 @@ struct Terminal;
 
 impl Console for Terminal {
     fn stdout(&mut self, text: &str) -> anyhow::Result<()> {
-        Ok(std::io::stdout().lock().write_all(text.as_bytes())?)
+        output::print(|out| out.write_all(text.as_bytes()));
+        Ok(())
     }
 
     fn stderr(&mut self, text: &str) {
-        // What the guest printed comes first, whatever the two streams are.
-        let _ = std::io::stdout().flush();
-        eprint!("{text}");
+        output::say(text);
     }
 }

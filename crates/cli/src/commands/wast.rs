@@ -1,15 +1,15 @@
 //! `trapline wast`.
 
 use std::path::PathBuf;
-use std::process::ExitCode;
 
 use anyhow::Context as _;
 use clap::Args;
 use trapline_cli::features;
 use trapline_cli::wast::{Exclusions, Options, Outcome, Runner};
-use trapline_script::report::STATUS_FAILURE;
+use trapline_script::report::{STATUS_FAILURE, STATUS_SUCCESS};
 
 use super::Failure;
+use crate::output;
 
 /// Run scripts of the specification's test suite
 ///
@@ -41,7 +41,7 @@ pub(crate) struct Wast {
 }
 
 impl Wast {
-    pub(crate) fn run(self) -> Result<ExitCode, Failure> {
+    pub(crate) fn run(self) -> Result<u8, Failure> {
         let features = features::parse(&self.features).map_err(Failure::Usage)?;
         let exclusions = match &self.exclusions {
             Some(path) => {
@@ -62,16 +62,16 @@ impl Wast {
             let text = std::fs::read_to_string(path)
                 .with_context(|| format!("cannot read {}", path.display()))?;
             let outcome = runner.run(&path.display().to_string(), &text);
-            for failure in &outcome.failures {
-                println!("{failure}");
-            }
+            output::print(|out| {
+                (outcome.failures.iter()).try_for_each(|failure| writeln!(out, "{failure}"))
+            });
             sum.merge(outcome);
         }
-        print!("{sum}");
-        Ok(ExitCode::from(if sum.total().failed == 0 {
-            0
+        output::print(|out| write!(out, "{sum}"));
+        Ok(if sum.total().failed == 0 {
+            STATUS_SUCCESS
         } else {
             STATUS_FAILURE
-        }))
+        })
     }
 }
