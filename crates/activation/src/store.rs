@@ -142,7 +142,8 @@ pub unsafe trait Store {
     }
 
     /// The number of frames, innermost first, that a trap's backtrace keeps; 0
-    /// for no backtrace at all.
+    /// for no backtrace at all. All of them by default, which is at 16 bytes each 8 MB for
+    /// a guest that overflows a stack of 500,000 frames: a store for guests that nobody knows says less.
     #[inline]
     fn backtrace_limit(&self) -> usize {
         usize::MAX

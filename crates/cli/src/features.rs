@@ -1,6 +1,6 @@
 //! Which WebAssembly proposals a module may use.
 
-use wasmparser::WasmFeatures;
+use wasmparser::{Validator, WasmFeatures};
 
 /// Everything that a module may use here: WebAssembly 3.0 without garbage
 /// collection and without exception handling, and the proposals beyond it that
@@ -52,6 +52,42 @@ pub fn parse(list: &str) -> Result<WasmFeatures, String> {
     Ok(features)
 }
 
+/// The proposals beyond [`SUPPORTED`] that a module needs, in the words of a
+/// message; `None` if it needs none, or is not valid with any.
+#[must_use]
+pub fn missing(wasm: &[u8]) -> Option<String> {
+    let is_valid = |features| {
+        Validator::new_with_features(features)
+            .validate_all(wasm)
+            .is_ok()
+    };
+    let mut needed = WasmFeatures::all();
+    if is_valid(SUPPORTED) || !is_valid(needed) {
+        return None;
+    }
+    // What it is valid without, it does not need.
+    for (_, feature) in WasmFeatures::all().difference(SUPPORTED).iter_names() {
+        let without = needed.difference(feature);
+        if is_valid(without) {
+            needed = without;
+        }
+    }
+    let names: Vec<_> = needed
+        .difference(SUPPORTED)
+        .iter_names()
+        .map(|(name, feature)| match feature {
+            WasmFeatures::GC => "garbage collection (`gc`)".into(),
+            WasmFeatures::EXCEPTIONS => "exception handling (`exceptions`)".into(),
+            WasmFeatures::LEGACY_EXCEPTIONS => {
+                "exception handling as it was before it was standardised (`legacy-exceptions`)"
+                    .into()
+            }
+            _ => format!("`{}`", name.to_lowercase().replace('_', "-")),
+        })
+        .collect();
+    Some(names.join(", "))
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -78,6 +114,25 @@ mod tests {
         let features = parse("all,-multi-memory").unwrap();
         assert!(!features.contains(WasmFeatures::MULTI_MEMORY));
         assert!(features.contains(WasmFeatures::MEMORY64));
+    }
+
+    #[test]
+    fn the_proposals_that_a_module_needs_are_named() {
+        let missing = |text: &str| missing(&wat::parse_str(text).unwrap());
+        assert_eq!(missing("(module (func (result i32) (i32.const 1)))"), None);
+        assert_eq!(missing("(module (func (result i32)))"), None, "not valid");
+        assert_eq!(
+            missing("(module (type (struct (field i32))))").as_deref(),
+            Some("garbage collection (`gc`)")
+        );
+        assert_eq!(
+            missing("(module (tag))").as_deref(),
+            Some("exception handling (`exceptions`)")
+        );
+        assert_eq!(
+            missing("(module (type (array i8)) (tag (param i32)))").as_deref(),
+            Some("exception handling (`exceptions`), garbage collection (`gc`)")
+        );
     }
 
     #[test]

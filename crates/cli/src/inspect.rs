@@ -13,16 +13,18 @@
 //! ```
 //!
 //! A `function` line has the text offsets of the function's code, what it is,
-//! and for functions of the module their index and name. A `trap` line has the
+//! and for functions of the module their index and name, as [`Printable`] text. A `trap` line has the
 //! text offset of an instruction that may trap, and the trap's message. An
 //! `address` line has a text offset, and the bytecode offset that the code from
 //! there on was compiled from (`-` for none).
 //!
-//! As JSON ([`serde::Serialize`]), the same in one object, numbers as numbers.
+//! As JSON ([`serde::Serialize`]), the same in one object, numbers as numbers and names as they
+//! are, escaped as JSON has it.
 
 use core::fmt;
 
 use serde::Serialize;
+use trapline_embed::Printable;
 use trapline_wasmtime::{Artifact, function_kind_name};
 
 /// What an artifact contains.
@@ -120,7 +122,7 @@ impl fmt::Display for Inspection {
         writeln!(
             f,
             "module   {}, {}, {}, {} bytes of code",
-            self.module.as_deref().unwrap_or("<unknown>"),
+            Printable(self.module.as_deref().unwrap_or("<unknown>")),
             self.target,
             if self.hardware_traps {
                 "hardware traps"
@@ -142,7 +144,7 @@ impl fmt::Display for Inspection {
                 write!(f, " {index}")?;
             }
             if let Some(name) = name {
-                write!(f, " {name}")?;
+                write!(f, " {}", Printable(name))?;
             }
             writeln!(f)?;
         }

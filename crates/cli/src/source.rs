@@ -2,8 +2,11 @@
 
 use std::path::Path;
 
-use anyhow::Context as _;
+use anyhow::{Context as _, bail};
 use trapline_wasmtime::compile::{CompileOptions, compile};
+use wasmparser::Parser;
+
+use crate::features;
 
 /// The contents of a module's file.
 #[derive(Clone, Debug)]
@@ -20,21 +23,28 @@ impl Source {
     ///
     /// # Errors
     ///
-    /// If the file can't be read, or if it is text and does not parse: the
-    /// error then shows the place.
+    /// If the file can't be read, if it is text and does not parse (the error
+    /// then shows the place), or if it is a component.
     pub fn read(path: &Path) -> anyhow::Result<Self> {
         let bytes =
             std::fs::read(path).with_context(|| format!("cannot read {}", path.display()))?;
         if bytes.starts_with(b"\x7fELF") {
             return Ok(Self::Compiled(bytes));
         }
-        if bytes.starts_with(b"\0asm") {
-            return Ok(Self::Wasm(bytes));
+        let wasm = if bytes.starts_with(b"\0asm") {
+            bytes
+        } else {
+            wat::Parser::new()
+                .parse_bytes(Some(path), &bytes)
+                .with_context(|| format!("{} is not a WebAssembly module", path.display()))?
+                .into_owned()
+        };
+        if Parser::is_component(&wasm) {
+            bail!(
+                "{} is a WebAssembly component, not a module: components are not supported",
+                path.display()
+            );
         }
-        let wasm = wat::Parser::new()
-            .parse_bytes(Some(path), &bytes)
-            .with_context(|| format!("{} is not a WebAssembly module", path.display()))?
-            .into_owned();
         Ok(Self::Wasm(wasm))
     }
 
@@ -46,7 +56,14 @@ impl Source {
     pub fn into_artifact(self, options: &CompileOptions) -> anyhow::Result<Vec<u8>> {
         match self {
             Self::Compiled(artifact) => Ok(artifact),
-            Self::Wasm(wasm) => compile(&wasm, options).context("cannot compile the module"),
+            Self::Wasm(wasm) => {
+                compile(&wasm, options).with_context(|| match features::missing(&wasm) {
+                    None => "cannot compile the module".into(),
+                    Some(names) => {
+                        format!("the module needs what is not supported: {names}")
+                    }
+                })
+            }
         }
     }
 }

@@ -80,6 +80,10 @@ fn a_command_line_that_does_not_fit_is_a_usage_error() {
         "2 arguments expected, 1 given",
     );
     usage(
+        &["run", file, "--invoke", "half"],
+        "1 argument expected, 0 given",
+    );
+    usage(
         &["run", file, "--invoke", "add", "1", "x"],
         "`x` is not a value of type i32",
     );
@@ -487,4 +491,239 @@ fn artifacts_that_are_damaged_or_unchecked_are_not_run() {
     assert_eq!((status, &*out), (1, ""), "{err}");
     assert!(err.contains("carries no checksum"), "{err}");
     assert_eq!(trapline(&["inspect", utf8(&output)]).0, 0);
+}
+
+/// Every kind of value, given back as it came.
+const SAME: &str = r#"(module
+    (func (export "i32") (param i32) (result i32) (local.get 0))
+    (func (export "i64") (param i64) (result i64) (local.get 0))
+    (func (export "f32") (param f32) (result f32) (local.get 0))
+    (func (export "f64") (param f64) (result f64) (local.get 0))
+    (func (export "v128") (param v128) (result v128) (local.get 0))
+    (func (export "externref") (param externref) (result externref) (local.get 0))
+    (func (export "funcref") (param funcref) (result funcref) (local.get 0)))"#;
+
+#[test]
+fn values_are_read_as_they_are_printed() {
+    let (_folder, path) = folder_with("same.wat", SAME);
+    let print = |ty: &str, value: &str| trapline(&["run", utf8(&path), "--invoke", ty, value]);
+    for (ty, values) in [
+        ("i32", &["0", "-1", "2147483647", "-2147483648"][..]),
+        ("i64", &["9223372036854775807", "-9223372036854775808"]),
+        (
+            "f32",
+            &[
+                "nan:0x400000",
+                "-nan:0x400000",
+                "nan:0x1",
+                "-nan:0x7fffff",
+                "inf",
+                "-inf",
+                "-0.0",
+                "1e-45",
+                "3.4028235e38",
+                "0.1",
+            ],
+        ),
+        (
+            "f64",
+            &[
+                "nan:0x8000000000000",
+                "-nan:0x1",
+                "nan:0xfffffffffffff",
+                "inf",
+                "-inf",
+                "-0.0",
+                "5e-324",
+                "1.7976931348623157e308",
+                "0.1",
+            ],
+        ),
+        (
+            "v128",
+            &[
+                "0x00000000000000000000000100000002",
+                "0xffffffffffffffffffffffffffffffff",
+            ],
+        ),
+        ("externref", &["externref:5", "externref:0", "null"]),
+        ("funcref", &["null"]),
+    ] {
+        for value in values {
+            let expected = (0, format!("{value}\n"), String::new());
+            assert_eq!(print(ty, value), expected, "{ty} {value}");
+        }
+    }
+}
+
+#[test]
+fn underscores_may_be_between_the_digits_of_every_number_and_nowhere_else() {
+    let (_folder, path) = folder_with("same.wat", SAME);
+    let print = |ty: &str, value: &str| trapline(&["run", utf8(&path), "--invoke", ty, value]);
+    for (ty, value, printed) in [
+        ("i32", "1_000", "1000"),
+        ("i32", "-1_000", "-1000"),
+        ("i32", "0xff_ff", "65535"),
+        ("i64", "1_0_0", "100"),
+        ("f32", "1_000.2_5", "1000.25"),
+        ("f64", "1_0e1_0", "100000000000.0"),
+        ("f32", "nan:0x40_0000", "nan:0x400000"),
+        ("f64", "0x7ff8_0000_0000_0000", "nan:0x8000000000000"),
+        ("v128", "0x1_0", "0x00000000000000000000000000000010"),
+        ("externref", "1_0", "externref:10"),
+        ("externref", "externref:1_0", "externref:10"),
+    ] {
+        assert_eq!(print(ty, value).1, format!("{printed}\n"), "{ty} {value}");
+    }
+    for (ty, value) in [
+        ("i32", "_1"),
+        ("i32", "1_"),
+        ("i32", "1__0"),
+        ("i32", "-_1"),
+        ("i32", "-+1"),
+        ("i32", "0x_1"),
+        ("i32", "0x+1"),
+        ("i32", "0x"),
+        ("i32", "_"),
+        ("f32", "1_.5"),
+        ("f32", "1._5"),
+        ("f64", "1e_5"),
+        ("f32", "nan:0x0"),
+        ("f32", "nan:0x800000"),
+        ("f64", "nan:0x"),
+        ("f64", "nan:5"),
+        ("v128", "0x1_"),
+        ("externref", "externref:"),
+        ("externref", "externref:externref:1"),
+        ("funcref", "funcref"),
+    ] {
+        let (status, _, err) = print(ty, value);
+        assert_eq!(status, 2, "{ty} {value}: {err}");
+        assert!(
+            err.contains(&format!("`{value}` is not a value of type {ty}")),
+            "{err}"
+        );
+    }
+}
+
+#[test]
+fn names_of_guests_forge_no_lines_and_send_no_commands_to_terminals() {
+    let guest = r#"(module (@name "mod\nule\1b[2J")
+        (func (@name "f\nerror: wasm trap: forged\n   9: 0x1 - x!y") (export "go\1b]0;title\07") unreachable)
+        (func (@name "\u{202e}rtl\u{9b}") (export "other\r") call 0)
+        (func (@name "") (export "") call 0))"#;
+    let (_folder, path) = folder_with("names.wat", guest);
+    let file = utf8(&path);
+    let harmless = |text: &str| {
+        let harmful = |c: char| (c.is_control() && c != '\n') || c == '\u{202e}';
+        assert!(!text.contains(harmful), "{text:?}");
+        for line in text.lines() {
+            assert!(!line.starts_with("error: wasm trap: forged"), "{text:?}");
+            assert!(!line.starts_with("   9:"), "{text:?}");
+        }
+    };
+    let (status, _, err) = trapline(&["run", file, "--invoke", ""]);
+    assert_eq!(status, 134, "{err}");
+    harmless(&err);
+    assert!(
+        err.contains(r" - mod\nule\u{1b}[2J!f\nerror: wasm trap: forged\n   9: 0x1 - x!y"),
+        "{err}"
+    );
+    assert!(err.ends_with("!\"\"\n"), "an empty name is one: {err}");
+    let (status, out, _) = trapline(&["inspect", file]);
+    assert_eq!(status, 0);
+    harmless(&out);
+    assert!(out.contains(" function 1 \\u{202e}rtl\\u{9b}\n"), "{out}");
+    assert!(out.contains(" function 2 \"\"\n"), "{out}");
+    // Names of exports and imports, in errors of every maker.
+    let (status, _, err) = trapline(&["run", file]);
+    assert_eq!(status, 2);
+    harmless(&err);
+    assert!(
+        err.contains(r"`go\u{1b}]0;title\u{7}`, `other\r`, `"),
+        "{err}"
+    );
+    for (wat, says) in [
+        (
+            r#"(module (import "a\nb\1b" "c\07" (func)))"#,
+            r#""a\nb\u{1b}" "c\u{7}""#,
+        ),
+        (
+            r#"(module (func (export "x\1b[31m\nerror: wasm trap: forged")) (func (export "x\1b[31m\nerror: wasm trap: forged")))"#,
+            r"x\u{1b}[31m",
+        ),
+    ] {
+        fs::write(&path, wat).unwrap();
+        let (status, _, err) = trapline(&["run", file]);
+        assert_eq!(status, 1, "{err}");
+        harmless(&err);
+        assert!(err.contains(says), "{err}");
+    }
+    fs::write(
+        path.with_extension("wast"),
+        r#"(module) (assert_return (invoke "no\nerror: wasm trap: forged\1b[2J"))"#,
+    )
+    .unwrap();
+    let (status, out, _) = trapline(&["wast", utf8(&path.with_extension("wast"))]);
+    assert_eq!(status, 1);
+    harmless(&out);
+}
+
+#[test]
+fn what_a_module_needs_and_cannot_have_is_named() {
+    let (_folder, path) = folder_with("a.wat", "");
+    for (wat, says) in [
+        (
+            "(component)",
+            "a.wat is a WebAssembly component, not a module: components are not supported",
+        ),
+        (
+            "(module (type (struct (field i32))) (func (param (ref null 0))))",
+            "the module needs what is not supported: garbage collection (`gc`)",
+        ),
+        (
+            "(module (tag (param i32)))",
+            "the module needs what is not supported: exception handling (`exceptions`)",
+        ),
+    ] {
+        fs::write(&path, wat).unwrap();
+        for binary in [false, true] {
+            if binary {
+                fs::write(&path, wat::parse_str(wat).unwrap()).unwrap();
+            }
+            for command in ["run", "inspect"] {
+                let (status, _, err) = trapline(&[command, utf8(&path)]);
+                assert_eq!(status, 1, "{err}");
+                assert!(err.contains(says), "{err}");
+            }
+        }
+    }
+}
+
+#[test]
+fn a_backtrace_says_that_it_is_limited_only_if_something_is_left_out() {
+    let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests/host_error.wat");
+    let report = |limit: &str| trapline(&["run", utf8(&guest), "--backtrace-limit", limit]).2;
+    assert!(report("2").contains(
+        "\n  (limited to the innermost 2 frames)\nnote: `--backtrace-limit N` keeps more frames\n"
+    ));
+    assert!(report("1").contains("\n  (limited to the innermost 1 frame)\n"));
+    for limit in ["0", "3", "4"] {
+        assert!(!report(limit).contains("limit"), "{limit}");
+    }
+}
+
+#[test]
+fn a_deep_recursion_does_not_flood_the_terminal() {
+    let guest = Path::new(env!("CARGO_MANIFEST_DIR")).join("guests/stack_overflow.wat");
+    let (status, _, err) = trapline(&["run", utf8(&guest), "--max-wasm-stack", "16777216"]);
+    assert_eq!(status, 134);
+    assert_eq!(
+        err.lines().filter(|line| line.contains("!descend")).count(),
+        100
+    );
+    assert!(
+        err.contains("(limited to the innermost 100 frames)"),
+        "{err}"
+    );
 }

@@ -6,15 +6,18 @@ use core::mem::{ManuallyDrop, MaybeUninit};
 
 use trapline_activation::TrapReason;
 use trapline_arch::VirtualAddress;
-use trapline_backtrace::{INLINE_FRAMES, RawBacktrace};
+use trapline_backtrace::{INLINE_FRAMES, RawBacktrace, WalkEnd};
 
 use crate::module::{Module, ModuleList};
+use crate::printable::Printable;
 use crate::sync::OnceInPlace;
 
 /// The frames of a guest, innermost first, in terms of its modules.
 #[derive(Default)]
 pub struct WasmBacktrace {
     frames: Frames,
+    /// Whether there were older ones.
+    is_limited: bool,
     /// What lent frames are in; `None` if there are none, or if somebody else keeps it.
     _modules: Option<ModuleList>,
 }
@@ -22,6 +25,7 @@ pub struct WasmBacktrace {
 impl WasmBacktrace {
     pub(crate) const EMPTY: &'static Self = &Self {
         frames: Frames::Many(Vec::new()),
+        is_limited: false,
         _modules: None,
     };
 
@@ -29,6 +33,13 @@ impl WasmBacktrace {
     #[must_use]
     pub fn frames(&self) -> &[WasmFrame] {
         self.frames.as_slice()
+    }
+
+    /// Whether the guest had older frames, which were left out as
+    /// [`set_backtrace_limit`](crate::StoreContext::set_backtrace_limit) says.
+    #[must_use]
+    pub fn is_limited(&self) -> bool {
+        self.is_limited
     }
 
     /// The frames of a captured backtrace. `trapped_at` is the instruction that
@@ -42,6 +53,7 @@ impl WasmBacktrace {
             // SAFETY: the list goes with them, and frames are only ever handed out by
             // reference.
             frames: unsafe { Frames::lent(raw, trapped_at, &modules) },
+            is_limited: raw.end() == WalkEnd::LimitReached,
             _modules: Some(modules),
         }
     }
@@ -61,6 +73,7 @@ impl Clone for WasmBacktrace {
         unsafe { frames.set_len(filled) };
         Self {
             frames,
+            is_limited: self.is_limited,
             _modules: None,
         }
     }
@@ -68,7 +81,7 @@ impl Clone for WasmBacktrace {
 
 impl PartialEq for WasmBacktrace {
     fn eq(&self, other: &Self) -> bool {
-        self.frames() == other.frames()
+        self.frames() == other.frames() && self.is_limited == other.is_limited
     }
 }
 
@@ -78,18 +91,25 @@ impl fmt::Debug for WasmBacktrace {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WasmBacktrace")
             .field("frames", &self.frames())
+            .field("is_limited", &self.is_limited)
             .finish()
     }
 }
 
 impl fmt::Display for WasmBacktrace {
-    /// One line for each frame: index, bytecode offset, `module!function`.
+    /// One line for each frame: index, bytecode offset, `module!function`, and one more if there
+    /// were others. Names are [`Printable`].
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (index, frame) in self.frames().iter().enumerate() {
             if index > 0 {
                 f.write_str("\n")?;
             }
             write!(f, "{index:>4}: {frame}")?;
+        }
+        if self.is_limited {
+            let number = self.frames().len();
+            let frames = if number == 1 { "frame" } else { "frames" };
+            write!(f, "\n  (limited to the innermost {number} {frames})")?;
         }
         Ok(())
     }
@@ -139,6 +159,7 @@ impl LazyBacktrace {
                 // SAFETY: `self` keeps the modules, and the frames are only ever handed out by
                 // reference, for as long as `self` is borrowed.
                 frames: unsafe { Frames::lent(raw, trapped_at, modules) },
+                is_limited: raw.end() == WalkEnd::LimitReached,
                 _modules: None,
             }
         })
@@ -413,9 +434,12 @@ impl fmt::Display for WasmFrame {
             Some(offset) => write!(f, "{offset:#8x}")?,
             None => write!(f, "{:>8}", "-")?,
         }
-        write!(f, " - {}!", self.module_name().unwrap_or("<unknown>"))?;
+        match self.module_name() {
+            Some(name) => write!(f, " - {}!", Printable(name))?,
+            None => f.write_str(" - <unknown>!")?,
+        }
         match self.function_name() {
-            Some(name) => f.write_str(name),
+            Some(name) => Printable(name).fmt(f),
             None => write!(f, "<wasm function {}>", self.function_index),
         }
     }

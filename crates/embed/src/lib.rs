@@ -133,6 +133,7 @@ mod engine;
 mod linear_memory;
 mod module;
 pub mod platform;
+mod printable;
 mod sync;
 mod type_registry;
 mod types;
@@ -161,8 +162,9 @@ pub use objects::id::StoreId;
 pub use objects::limits::StoreLimits;
 pub use objects::parking::WaitOutcome;
 pub use objects::shared_memory::SharedMemory;
+pub use printable::Printable;
 pub use store::context::{Store, StoreContext};
-pub use store::settings::{Landing, MemoryRelocation};
+pub use store::settings::{DEFAULT_BACKTRACE_LIMIT, Landing, MemoryRelocation};
 pub use type_registry::UnsupportedType;
 pub use types::{
     ExternType, FuncType, GlobalType, HeapType, IndexType, Limits, MemoryType, RefType, TableType,

@@ -8,7 +8,8 @@ use alloc::vec::Vec;
 use serde::{Deserialize, Serialize};
 use trapline_activation::panic::catch;
 use trapline_embed::{
-    Engine, Error, Func, Instance, InstantiateError, Linker, Module, Store, StoreLimits, Val,
+    DEFAULT_BACKTRACE_LIMIT, Engine, Error, Func, Instance, InstantiateError, Linker, Module,
+    Printable, Store, StoreLimits, Val,
 };
 
 use crate::console::Console;
@@ -39,7 +40,7 @@ pub struct GuestOptions {
 
 impl GuestOptions {
     /// The [`backtrace_limit`](Self::backtrace_limit) unless there is another.
-    pub const BACKTRACE_LIMIT: usize = 100;
+    pub const BACKTRACE_LIMIT: usize = DEFAULT_BACKTRACE_LIMIT;
 
     /// What the guest's store may have.
     fn limits(&self) -> StoreLimits {
@@ -135,7 +136,7 @@ fn run<C: Console>(
     host::define(&mut linker)?;
     let instance = match linker.instantiate(store, module) {
         Ok(instance) => instance,
-        Err(InstantiateError::Trap(error)) => return Ok(report(store, &error, options)),
+        Err(InstantiateError::Trap(error)) => return Ok(report(store, &error)),
         Err(InstantiateError::Link(error)) => {
             let text = format!(
                 "{}note: guests can import the functions of `{}` only\n",
@@ -158,7 +159,7 @@ fn run<C: Console>(
             }
             Ok(STATUS_SUCCESS)
         }
-        Err(error) => Ok(report(store, &error, options)),
+        Err(error) => Ok(report(store, &error)),
     }
 }
 
@@ -176,7 +177,7 @@ fn function<C: Console>(
     let list = || {
         let names: Vec<_> = exports
             .iter()
-            .map(|(name, _)| format!("`{name}`"))
+            .map(|(name, _)| format!("`{}`", Printable(name)))
             .collect();
         names.join(", ")
     };
@@ -185,7 +186,8 @@ fn function<C: Console>(
         Some(name) => match find(name) {
             Some(func) => Ok(Some(func)),
             None => Err(Failure::Usage(format!(
-                "the module exports no function `{name}`; it exports: {}",
+                "the module exports no function `{}`; it exports: {}",
+                Printable(name),
                 if exports.is_empty() {
                     "none".into()
                 } else {
@@ -212,10 +214,16 @@ fn arguments<C: Console>(
     options: &GuestOptions,
 ) -> Result<Vec<Val>, Failure> {
     let ty = func.ty(store);
-    if ty.params().len() != options.arguments.len() {
+    let expected = ty.params().len();
+    if expected != options.arguments.len() {
+        let arguments = if expected == 1 {
+            "argument"
+        } else {
+            "arguments"
+        };
         return Err(Failure::Usage(format!(
-            "`{name}` is {ty}: {} arguments expected, {} given",
-            ty.params().len(),
+            "`{}` is {ty}: {expected} {arguments} expected, {} given",
+            Printable(name),
             options.arguments.len()
         )));
     }
@@ -228,13 +236,8 @@ fn arguments<C: Console>(
 }
 
 /// Reports what a guest ended with, or why it could not be called.
-fn report<C: Console>(store: &mut Store<C>, error: &Error, options: &GuestOptions) -> u8 {
-    let backtrace_limit = options.backtrace_limit;
-    let report = TrapReport {
-        error,
-        backtrace_limit,
-    };
-    store.data_mut().stderr(&report.to_string());
+fn report<C: Console>(store: &mut Store<C>, error: &Error) -> u8 {
+    store.data_mut().stderr(&TrapReport(error).to_string());
     if error.is_trap() {
         STATUS_TRAP
     } else {

@@ -21,7 +21,7 @@ use core::any::Any;
 use core::error::Error as StdError;
 use core::fmt;
 
-use trapline_embed::{Error, WasmBacktrace};
+use trapline_embed::{Error, Printable, WasmBacktrace};
 
 /// The exit status of a guest that returned.
 pub const STATUS_SUCCESS: u8 = 0;
@@ -36,7 +36,8 @@ pub const STATUS_USAGE: u8 = 2;
 /// The exit status after a panic, as that of every Rust program.
 pub const STATUS_PANIC: u8 = 101;
 
-/// An error and its causes, one a line.
+/// An error and its causes, one a line, as [`Printable`] text. What goes on in further lines,
+/// such as the piece of a file that an error is about, is indented there.
 ///
 /// Causes that their effect already quotes at its end are left out.
 #[derive(Debug)]
@@ -45,12 +46,12 @@ pub struct Chain<'a>(pub &'a (dyn StdError + 'static));
 impl fmt::Display for Chain<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let mut said = self.0.to_string();
-        writeln!(f, "error: {said}")?;
+        write_message(f, "error", &said)?;
         let mut next = self.0.source();
         while let Some(cause) = next {
             let text = cause.to_string();
             if !said.ends_with(&text) {
-                writeln!(f, "caused by: {text}")?;
+                write_message(f, "caused by", &text)?;
             }
             said = text;
             next = cause.source();
@@ -59,29 +60,34 @@ impl fmt::Display for Chain<'_> {
     }
 }
 
-/// The report of a trap, or of an error that a host function raised: the
-/// error, its causes and the wasm backtrace.
-#[derive(Debug)]
-pub struct TrapReport<'a> {
-    /// What the guest was left with.
-    pub error: &'a Error,
-    /// The limit under which the backtrace was captured, to say so when it
-    /// was reached.
-    pub backtrace_limit: usize,
+/// Messages of tools that know nothing of terminals may have names of guests in them.
+fn write_message(f: &mut fmt::Formatter<'_>, head: &str, text: &str) -> fmt::Result {
+    write!(f, "{head}:")?;
+    for (number, line) in text.lines().enumerate() {
+        let indentation = if number == 0 { " " } else { "    " };
+        match line {
+            "" => writeln!(f)?,
+            line => writeln!(f, "{indentation}{}", Printable(line))?,
+        }
+    }
+    if text.is_empty() {
+        writeln!(f)?;
+    }
+    Ok(())
 }
+
+/// The report of a trap, or of an error that a host function raised: the
+/// error, its causes and the wasm backtrace; and how to get more of that, if
+/// frames were left out.
+#[derive(Debug)]
+pub struct TrapReport<'a>(pub &'a Error);
 
 impl fmt::Display for TrapReport<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}", Chain(self.error))?;
-        write!(f, "{}", Backtrace(self.error.wasm_backtrace()))?;
-        if self.backtrace_limit > 0
-            && self.error.wasm_backtrace().frames().len() >= self.backtrace_limit
-        {
-            writeln!(
-                f,
-                "  (limited to the innermost {}; --backtrace-limit N for more)",
-                self.backtrace_limit
-            )?;
+        let backtrace = self.0.wasm_backtrace();
+        write!(f, "{}{}", Chain(self.0), Backtrace(backtrace))?;
+        if backtrace.is_limited() {
+            f.write_str("note: `--backtrace-limit N` keeps more frames\n")?;
         }
         Ok(())
     }

@@ -6,6 +6,7 @@ use core::fmt;
 use core::ops::AddAssign;
 
 use serde::{Deserialize, Serialize};
+use trapline_embed::Printable;
 
 /// Defines [`Kind`] and its names in one table.
 macro_rules! kinds {
@@ -136,7 +137,7 @@ impl fmt::Display for Failure {
         if let Some(kind) = self.kind {
             write!(f, "{}: ", kind.name())?;
         }
-        f.write_str(&self.message)
+        Printable(&self.message).fmt(f)
     }
 }
 

@@ -189,7 +189,7 @@ impl<T> StoreContext<T> {
     }
 
     /// Limits the backtraces of traps to the innermost `frames`; 0 for no
-    /// backtraces at all. All frames by default.
+    /// backtraces at all. [`DEFAULT_BACKTRACE_LIMIT`](crate::DEFAULT_BACKTRACE_LIMIT) by default.
     pub fn set_backtrace_limit(&mut self, frames: usize) {
         self.core().backtrace_limit.set(frames);
     }

@@ -1,5 +1,10 @@
 //! What an embedder can choose for a store.
 
+/// How many frames, from the innermost, a backtrace keeps unless the store says otherwise
+/// ([`set_backtrace_limit`](crate::StoreContext::set_backtrace_limit)): what a screen or two has room
+/// for. A guest that overflows a large stack has hundreds of thousands, at 16 bytes and a line each.
+pub const DEFAULT_BACKTRACE_LIMIT: usize = 100;
+
 /// Where a guest is left for when it traps.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 #[non_exhaustive]

@@ -29,7 +29,7 @@ use crate::objects::owned::{KNOWN, Objects};
 use crate::objects::shared_memory::SharedMemory;
 use crate::store::builtins::BUILTINS;
 use crate::store::fault::FaultHook;
-use crate::store::settings::Landing;
+use crate::store::settings::{DEFAULT_BACKTRACE_LIMIT, Landing};
 use crate::types::TypeIndex;
 use crate::usage::UsageError;
 
@@ -77,7 +77,7 @@ impl StoreCore {
             entries: Cell::new(0),
             max_wasm_stack: Cell::new(DEFAULT_MAX_WASM_STACK),
             landing: Cell::new(Landing::default()),
-            backtrace_limit: Cell::new(usize::MAX),
+            backtrace_limit: Cell::new(DEFAULT_BACKTRACE_LIMIT),
             preparation: Cell::new(None),
             fault_hook: UnsafeCell::new(None),
             modules: RefCell::default(),

@@ -4,7 +4,7 @@ use std::sync::{Arc, Mutex};
 
 use trapline_backtrace::WalkEnd;
 use trapline_code_registry::TrapKind;
-use trapline_embed::{Caller, Error, Val};
+use trapline_embed::{Caller, DEFAULT_BACKTRACE_LIMIT, Error, Val};
 
 use crate::support::{Setup, call_to_fail, in_every_setup, names};
 
@@ -218,6 +218,7 @@ fn a_stack_overflow_is_a_trap_with_all_its_frames() {
             (),
             |_| {},
         );
+        store.set_backtrace_limit(usize::MAX);
         for _ in 0..3 {
             let error = call_to_fail(&mut store, instance, "f");
             assert_eq!(error.kind(), Some(TrapKind::StackOverflow));
@@ -283,5 +284,29 @@ fn an_error_still_prints_when_store_and_module_are_gone() {
             fault, expected,
             "an explicit check does not tell the address"
         );
+    });
+}
+
+#[test]
+fn by_default_a_backtrace_has_what_a_reader_can_live_with() {
+    in_every_setup(|setup| {
+        for (depth, is_limited) in [
+            (DEFAULT_BACKTRACE_LIMIT, false),
+            (DEFAULT_BACKTRACE_LIMIT + 1, true),
+        ] {
+            let wat = DEEP.replace("(call $bottom)", "(unreachable)");
+            let (mut store, instance) = setup.instance(&wat, (), |linker| {
+                linker.func_wrap("host", "bottom", || {});
+            });
+            let down = instance.get_func(&mut store, "down").unwrap();
+            let deep = [Val::I32(depth as i32 - 1)];
+            let error = down.call(&mut store, &deep).unwrap_err();
+            let backtrace = error.wasm_backtrace();
+            assert_eq!(backtrace.frames().len(), DEFAULT_BACKTRACE_LIMIT);
+            assert_eq!(backtrace.is_limited(), is_limited);
+            assert_eq!(backtrace.clone().is_limited(), is_limited);
+            let says = format!("(limited to the innermost {DEFAULT_BACKTRACE_LIMIT} frames)");
+            assert_eq!(format!("{error:?}").ends_with(&says), is_limited);
+        }
     });
 }
