@@ -140,6 +140,7 @@ pub(super) fn fault_in_page_zero(guests: &Guests) -> anyhow::Result<()> {
 
 pub(super) fn stack_overflow(guests: &Guests) -> anyhow::Result<()> {
     let mut guest = guests.traps()?;
+    guest.store.set_backtrace_limit(usize::MAX);
     for round in 0..5 {
         let error = guest.fail::<i32, i32>("recurse", 0)?;
         ensure!(error.kind() == Some(TrapKind::StackOverflow), "{error}");
