@@ -82,7 +82,8 @@
 //! No safe function leads to undefined behaviour. What belongs to one store is
 //! refused by another; calls check their types, typed ones once; code is
 //! linked only with memories that have the room and the guard regions that it was compiled
-//! for. What no embedder can check is whether an artifact's *code* does what
+//! for. Whatever a host function fails with, a mistake in calling something included, is a trap of the guest that
+//! called it. What guests make a store have is limited ([`StoreLimits`]). What no embedder can check is whether an artifact's *code* does what
 //! it should, so [`Module::load`] is `unsafe`: load only what your own compiler
 //! wrote.
 //!
