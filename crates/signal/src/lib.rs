@@ -150,6 +150,10 @@
 //!   installations by itself.
 //! * **Debuggers** stop at each trap first. In gdb: `handle SIGSEGV SIGILL SIGFPE
 //!   SIGBUS nostop noprint pass`.
+//! * **Valgrind** follows a handler that returns, and takes the stack of one that jumps for
+//!   undefined: hundreds of thousands of false reports. So under Valgrind handlers return, as with
+//!   [`set_way_out`]`(`[`WayOut::Return`]`)`; it is asked, once, when they are installed (on x86_64 and aarch64, where a
+//!   jump is the default).
 //!
 //! # Platforms
 //!

@@ -41,7 +41,8 @@ pub(super) fn is_kernels_frame(sp: usize, info: usize, context: usize) -> bool {
 pub(crate) use super::through_libc::{install, is_ours};
 
 /// Whether this machine has nothing that a jump could not put back: no permission
-/// overlays, whose register the kernel resets for a handler; no matrix extension, whose
+/// overlays, whose register the kernel resets for a handler; no Valgrind, which takes what lies
+/// below the stack that a handler is left for without a return for undefined; no matrix extension, whose
 /// array it switches off for a handler, which a caller of ours may have left there to be
 /// saved later (AAPCS64, "ZA lazy saving scheme").
 pub(super) fn find_out() -> bool {
@@ -50,8 +51,32 @@ pub(super) fn find_out() -> bool {
     const POE: u64 = 1 << 63;
     // SAFETY: asks only.
     let capabilities = unsafe { libc::getauxval(libc::AT_HWCAP2) };
-    capabilities & (SME | POE) == 0
+    capabilities & (SME | POE) == 0 && !is_emulated_by_valgrind()
 }
+
+/// Whether Valgrind runs this program: it knows a sequence of instructions that do nothing else
+/// (`valgrind.h`, `RUNNING_ON_VALGRIND`), and puts its answer into the register that holds 0.
+fn is_emulated_by_valgrind() -> bool {
+    let mut answer: usize = 0;
+    // SAFETY: turns a register around, by 128 bits, and another into itself; Valgrind reads the
+    // request, and changes the one register.
+    unsafe {
+        asm!(
+            "ror x12, x12, #3",
+            "ror x12, x12, #13",
+            "ror x12, x12, #51",
+            "ror x12, x12, #61",
+            "orr x10, x10, x10",
+            in("x4") &raw const VALGRIND_REQUEST,
+            inout("x3") answer,
+            options(nostack, preserves_flags),
+        );
+    }
+    answer != 0
+}
+
+/// `VG_USERREQ__RUNNING_ON_VALGRIND`, and five arguments, which it has not.
+static VALGRIND_REQUEST: [usize; 6] = [0x1001, 0, 0, 0, 0, 0];
 
 /// `PSTATE.TCO`, in the saved state of the processor (`PSR_TCO_BIT`,
 /// `arch/arm64/include/uapi/asm/ptrace.h`): memory tags are not checked. The kernel clears it
