@@ -1,6 +1,7 @@
 //! One thread at a time; the others sleep, and a fork comes between them.
 #![cfg(not(loom))]
 
+#[cfg(all(feature = "std", unix))]
 use std::sync::atomic::{AtomicUsize, Ordering::SeqCst};
 use std::thread;
 
