@@ -339,8 +339,9 @@ fn an_ignored_signal_that_the_processor_raises_kills() {
 }
 
 /// Sends SIGFPE to a thread that waits in `read`, then gives it something to
-/// read; what `read` returned, and `errno`.
-fn interrupt_a_read() -> (isize, c_int) {
+/// read (not before [`count`] has been called, if that is the handler); what `read`
+/// returned, and `errno`.
+fn interrupt_a_read(is_handled: bool) -> (isize, c_int) {
     static TID: AtomicUsize = AtomicUsize::new(0);
     let mut pipe = [0; 2];
     // SAFETY: fills the array.
@@ -369,9 +370,15 @@ fn interrupt_a_read() -> (isize, c_int) {
     }
     // SAFETY: sends a signal to the reader.
     unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), tid, libc::SIGFPE) };
-    // Long enough for the signal to be delivered; in a slow machine the test
-    // then shows less, but does not fail.
-    thread::sleep(std::time::Duration::from_millis(100));
+    if is_handled {
+        while CALLS.load(SeqCst) == 0 {
+            thread::yield_now();
+        }
+    } else {
+        // Long enough for the signal to be delivered; in a slow machine the test
+        // then shows less, but does not fail.
+        thread::sleep(std::time::Duration::from_millis(100));
+    }
     os::write(pipe[1], "x");
     reader.join().unwrap()
 }
@@ -381,7 +388,7 @@ fn a_sent_signal_restarts_system_calls_if_its_handler_would() {
     in_child!(|| {
         os::install(libc::SIGFPE, count, libc::SA_RESTART, &[]);
         let _handlers = install().unwrap();
-        assert_eq!(interrupt_a_read().0, 1);
+        assert_eq!(interrupt_a_read(true).0, 1);
         assert_eq!(CALLS.load(SeqCst), 1);
     })
     .ran_to_its_end();
@@ -392,7 +399,7 @@ fn an_ignored_signal_does_not_interrupt_system_calls() {
     in_child!(|| {
         os::set_action(libc::SIGFPE, &os::action(libc::SIG_IGN, 0, &[]));
         let _handlers = install().unwrap();
-        assert_eq!(interrupt_a_read().0, 1);
+        assert_eq!(interrupt_a_read(false).0, 1);
     })
     .ran_to_its_end();
 }
@@ -402,7 +409,7 @@ fn a_sent_signal_interrupts_system_calls_if_its_handler_would() {
     in_child!(|| {
         os::install(libc::SIGFPE, count, 0, &[]);
         let _handlers = install().unwrap();
-        assert_eq!(interrupt_a_read(), (-1, libc::EINTR));
+        assert_eq!(interrupt_a_read(true), (-1, libc::EINTR));
         assert_eq!(CALLS.load(SeqCst), 1);
     })
     .ran_to_its_end();
