@@ -17,6 +17,9 @@ impl fmt::Display for Failed {
 
 impl std::error::Error for Failed {}
 
+/// What host functions fail with that are to call nothing, or a function of another type than `()`.
+pub const NOT_CALLABLE: Failed = Failed(-1);
+
 /// What `host.panic` panics with.
 pub fn panic_message(code: i32) -> String {
     format!("panicked with {code}")

@@ -4,11 +4,11 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use trapline_embed::{
     Caller, Engine, Error, ExternType, Func, FuncType, InstantiateError, Linker, Module, Store,
-    Val, ValType,
+    TypedFunc, Val, ValType,
 };
 use trapline_wasmtime::compile::CompileOptions;
 
-use super::host::{self, Failed};
+use super::host::{self, Failed, NOT_CALLABLE};
 use super::{Frame, Mode, Observed, Outcome, Reason, Value};
 
 /// The options that both sides compile with.
@@ -26,6 +26,7 @@ pub fn run(artifact: &[u8]) -> Observed {
     let module = unsafe { Module::load(&engine, artifact) }.expect("an artifact of the compiler");
     let mut store = Store::new(&engine, ());
     store.set_max_wasm_stack(super::MAX_WASM_STACK);
+    store.set_backtrace_limit(1 << 20);
     let linker = host_functions(&engine);
 
     let mut observed = Observed::default();
@@ -154,13 +155,16 @@ fn host_functions(engine: &Engine) -> Linker<()> {
     linker.func_wrap(
         host::MODULE,
         "call_back",
-        |mut caller: Caller<'_, ()>, callee: Option<Func>| call(&mut caller, callee),
+        |mut caller: Caller<'_, ()>, callee: Option<Func>| -> anyhow::Result<()> {
+            Ok(callable(&caller, callee)?.call(&mut caller, ())?)
+        },
     );
     linker.func_wrap(
         host::MODULE,
         "try_call",
         |mut caller: Caller<'_, ()>, callee: Option<Func>| -> anyhow::Result<i32> {
-            Ok(i32::from(call(&mut caller, callee).is_err()))
+            let callee = callable(&caller, callee)?;
+            Ok(i32::from(callee.call(&mut caller, ()).is_err()))
         },
     );
     linker.func_wrap(
@@ -181,8 +185,9 @@ fn host_functions(engine: &Engine) -> Linker<()> {
     linker
 }
 
-fn call(caller: &mut Caller<'_, ()>, callee: Option<Func>) -> anyhow::Result<()> {
-    let callee = callee.expect("the guests call back functions");
-    callee.call(caller, &[])?;
-    Ok(())
+/// The function to call back.
+fn callable(caller: &Caller<'_, ()>, callee: Option<Func>) -> anyhow::Result<TypedFunc<(), ()>> {
+    callee
+        .and_then(|callee| callee.typed(caller).ok())
+        .ok_or_else(|| anyhow::Error::new(NOT_CALLABLE))
 }

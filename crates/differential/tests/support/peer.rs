@@ -4,11 +4,15 @@ use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use trapline_wasmtime::compile::CompileOptions;
 use wasmtime::{
-    Caller, Engine, Func, FuncType, Linker, Module, Store, Trap, Val, ValType, WasmBacktrace,
+    Caller, Engine, Func, FuncType, Linker, Module, Store, StoreLimits, StoreLimitsBuilder, Trap,
+    TypedFunc, Val, ValType, WasmBacktrace,
 };
 
-use super::host::{self, Failed};
+use super::host::{self, Failed, NOT_CALLABLE};
 use super::{Frame, Observed, Outcome, Reason, Value};
+
+/// How many elements all tables together may have, as by default on our side.
+const TABLE_ELEMENTS: usize = 10_000_000;
 
 /// Runs the module in `artifact`: instantiation, then each exported function.
 pub fn run(artifact: &[u8], options: &CompileOptions) -> Observed {
@@ -18,7 +22,10 @@ pub fn run(artifact: &[u8], options: &CompileOptions) -> Observed {
     let engine = Engine::new(&config).expect("an engine for the options of the artifact");
     // SAFETY: the artifact was made by this compiler right before.
     let module = unsafe { Module::deserialize(&engine, artifact) }.expect("its own artifact");
-    let mut store = Store::new(&engine, ());
+    // Room for more would be had, and filled.
+    let limits = StoreLimitsBuilder::new().table_elements(TABLE_ELEMENTS);
+    let mut store = Store::new(&engine, limits.build());
+    store.limiter(|limits| limits);
     let linker = host_functions(&engine);
 
     let mut observed = Observed::default();
@@ -124,7 +131,7 @@ fn outcome(called: std::thread::Result<wasmtime::Result<Vec<Val>>>) -> Outcome {
     Outcome::Left { reason, frames }
 }
 
-fn host_functions(engine: &Engine) -> Linker<()> {
+fn host_functions(engine: &Engine) -> Linker<StoreLimits> {
     let mut linker = Linker::new(engine);
     for (name, ty) in [
         ("print_i32", ValType::I32),
@@ -141,7 +148,7 @@ fn host_functions(engine: &Engine) -> Linker<()> {
             )
             .expect("one definition a name");
     }
-    let define = |linker: &mut Linker<()>| -> wasmtime::Result<()> {
+    let define = |linker: &mut Linker<StoreLimits>| -> wasmtime::Result<()> {
         linker.func_wrap(host::MODULE, "fail", |code: i32| -> wasmtime::Result<()> {
             Err(wasmtime::Error::new(Failed(code)))
         })?;
@@ -154,12 +161,17 @@ fn host_functions(engine: &Engine) -> Linker<()> {
         linker.func_wrap(
             host::MODULE,
             "call_back",
-            |caller: Caller<'_, ()>, callee: Option<Func>| call(caller, callee),
+            |mut caller: Caller<'_, StoreLimits>, callee: Option<Func>| {
+                callable(&caller, callee)?.call(&mut caller, ())
+            },
         )?;
         linker.func_wrap(
             host::MODULE,
             "try_call",
-            |caller: Caller<'_, ()>, callee: Option<Func>| i32::from(call(caller, callee).is_err()),
+            |mut caller: Caller<'_, StoreLimits>, callee: Option<Func>| -> wasmtime::Result<i32> {
+                let callee = callable(&caller, callee)?;
+                Ok(i32::from(callee.call(&mut caller, ()).is_err()))
+            },
         )?;
         linker.func_wrap(host::MODULE, "print_backtrace", || {})?;
         linker.func_wrap(host::MODULE, "seven", || 7_i32)?;
@@ -170,7 +182,12 @@ fn host_functions(engine: &Engine) -> Linker<()> {
     linker
 }
 
-fn call(mut caller: Caller<'_, ()>, callee: Option<Func>) -> wasmtime::Result<()> {
-    let callee = callee.expect("the guests call back functions");
-    callee.call(&mut caller, &[], &mut [])
+/// The function to call back.
+fn callable(
+    caller: &Caller<'_, StoreLimits>,
+    callee: Option<Func>,
+) -> wasmtime::Result<TypedFunc<(), ()>> {
+    callee
+        .and_then(|callee| callee.typed(caller).ok())
+        .ok_or_else(|| wasmtime::Error::new(NOT_CALLABLE))
 }
