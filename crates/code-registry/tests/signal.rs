@@ -71,13 +71,17 @@ fn a_handler_that_interrupts_a_writer_on_its_thread_finds_what_is_registered() {
     let steady = Code::new(STEADY..STEADY + 0x100);
     let _registration = register_code(Arc::<Code>::clone(&steady)).expect("free");
     let done = AtomicBool::new(false);
+    // As a number: musl's are pointers, which threads may not share.
     // SAFETY: no preconditions.
-    let writer = unsafe { libc::pthread_self() };
+    let writer = unsafe { libc::pthread_self() } as usize;
     thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(SeqCst) {
                 // SAFETY: the thread runs until this one is joined.
-                assert_eq!(unsafe { libc::pthread_kill(writer, libc::SIGUSR1) }, 0);
+                assert_eq!(
+                    unsafe { libc::pthread_kill(writer as libc::pthread_t, libc::SIGUSR1) },
+                    0
+                );
                 thread::yield_now();
             }
         });
