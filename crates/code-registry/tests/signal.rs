@@ -77,11 +77,9 @@ fn a_handler_that_interrupts_a_writer_on_its_thread_finds_what_is_registered() {
     thread::scope(|scope| {
         scope.spawn(|| {
             while !done.load(SeqCst) {
+                let writer = writer as libc::pthread_t;
                 // SAFETY: the thread runs until this one is joined.
-                assert_eq!(
-                    unsafe { libc::pthread_kill(writer as libc::pthread_t, libc::SIGUSR1) },
-                    0
-                );
+                assert_eq!(unsafe { libc::pthread_kill(writer, libc::SIGUSR1) }, 0);
                 thread::yield_now();
             }
         });
