@@ -104,6 +104,33 @@ pub(crate) const MAY_BE_LEFT_OUT: &[(&str, &str)] = &[
 /// that are dissolved are taken out of here. See the step `circles`.
 pub(crate) const CIRCLES: &[(&str, &[&str])] = &[];
 
+/// A feature of a lower crate that one higher up leaves to its users to turn on.
+#[derive(Debug)]
+pub(crate) struct LeftToUsers {
+    /// The higher crate.
+    pub(crate) by: &'static str,
+    pub(crate) krate: &'static str,
+    pub(crate) features: &'static [&'static str],
+    /// Why whoever wants the feature has the lower crate, or one that passes it on, among his dependencies anyway.
+    pub(crate) reason: &'static str,
+}
+
+/// See the step `forwarding`. One that is no more left out has to go.
+pub(crate) const LEFT_TO_USERS: &[LeftToUsers] = &[
+    LeftToUsers {
+        by: "trapline-embed",
+        krate: "trapline-cpu-local",
+        features: &["custom-base", "single-cpu", "tpidr-el2"],
+        reason: "a kernel sets up its CPUs with the facade's functions, and the facade passes them on",
+    },
+    LeftToUsers {
+        by: "trapline-embed",
+        krate: "trapline-wasmtime",
+        features: &["compile"],
+        reason: "who compiles calls that crate's module `compile`",
+    },
+];
+
 /// The feature that the no-std probe needs: it is a process, which may not write
 /// the register by which a kernel finds a CPU's own data.
 pub(crate) const PROBE_FEATURES: &str = "trapline-cpu-local/custom-base";

@@ -28,9 +28,17 @@ pub(crate) struct Package {
     /// Feature to what it turns on, the implicit features of optional dependencies included.
     pub(crate) features: BTreeMap<String, Vec<String>>,
     pub(crate) dependencies: Vec<Dependency>,
+    pub(crate) targets: Vec<Target>,
     /// The manifest's `[package.metadata]`.
     #[serde(default)]
     pub(crate) metadata: serde_json::Value,
+}
+
+/// Something that a package builds.
+#[derive(Clone, Debug, Default, Deserialize)]
+pub(crate) struct Target {
+    /// `lib`, `bin`, `test` and so on.
+    pub(crate) kind: Vec<String>,
 }
 
 /// One line of a `[dependencies]` table.
@@ -41,9 +49,20 @@ pub(crate) struct Dependency {
     pub(crate) kind: Option<String>,
     /// `None` for a dependency from a registry.
     pub(crate) path: Option<PathBuf>,
+    /// What the crate that has the dependency calls it, if not by its name.
+    pub(crate) rename: Option<String>,
+    pub(crate) optional: bool,
+    /// What is turned on outright.
+    pub(crate) features: Vec<String>,
+    pub(crate) uses_default_features: bool,
 }
 
 impl Dependency {
+    /// What features of the crate that has it call it.
+    pub(crate) fn key(&self) -> &str {
+        self.rename.as_deref().unwrap_or(&self.name)
+    }
+
     pub(crate) fn is_dev(&self) -> bool {
         self.kind.as_deref() == Some("dev")
     }
@@ -59,6 +78,13 @@ impl Package {
     /// The parsed manifest, for what `cargo metadata` leaves out.
     pub(crate) fn manifest(&self) -> Result<toml::Table> {
         read_toml(&self.manifest_path)
+    }
+
+    /// Somebody installs it, and names it in no manifest.
+    pub(crate) fn is_program(&self) -> bool {
+        self.targets
+            .iter()
+            .any(|target| target.kind.iter().any(|kind| kind == "bin"))
     }
 
     pub(crate) fn may_be_published(&self) -> bool {

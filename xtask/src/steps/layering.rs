@@ -86,6 +86,7 @@ mod tests {
             name: dependency.to_owned(),
             kind: kind.map(str::to_owned),
             path: path.then(Default::default),
+            ..Dependency::default()
         };
         violation(&dependency, policy::of(this).expect("a row"))
     }

@@ -7,6 +7,7 @@ mod deny;
 mod doc;
 mod features;
 mod fmt;
+mod forwarding;
 mod handlers;
 mod layering;
 mod loom;
@@ -30,6 +31,7 @@ pub(crate) const ALL: &[&Step] = &[
     &tidy::TIDY,
     &manifests::MANIFESTS,
     &layering::LAYERING,
+    &forwarding::FORWARDING,
     &circles::CIRCLES,
     &handlers::HANDLERS,
     &package::PACKAGE,
