@@ -523,10 +523,12 @@ fn of_a_caught_trap_the_reason_alone_can_be_passed_on() {
         let fault = Fault::without_address();
         let inner = Program::new().frames(2).trap(&fault);
         let host = || -> HostResult {
-            let trap = way_in(&store, &inner).unwrap_err();
-            assert!(trap.backtrace.is_some());
-            store.captures.set(0);
-            record_unwind(PassedOn::Reason(trap.reason).into());
+            {
+                let trap = way_in(&store, &inner).unwrap_err();
+                assert!(trap.backtrace.is_some());
+                store.captures.set(0);
+                record_unwind(PassedOn::Reason(trap.reason).into());
+            }
             // SAFETY: nothing between here and the guest has a destructor left.
             unsafe { raise_preexisting_trap() }
         };

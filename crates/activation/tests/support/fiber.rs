@@ -2,6 +2,7 @@
 //! trapline-arch, on any thread.
 
 use core::cell::{Cell, UnsafeCell};
+use core::ffi::c_void;
 use core::ops::Range;
 use core::ptr;
 use std::any::Any;
@@ -48,6 +49,59 @@ impl Stack {
     fn top(&self) -> VirtualAddress {
         VirtualAddress::from_ptr(self.blocks[self.part.clone()].as_ptr_range().end)
     }
+
+    fn extent(&self) -> Extent {
+        let blocks = &self.blocks[self.part.clone()];
+        Extent {
+            bottom: blocks.as_ptr().cast(),
+            size: size_of_val(blocks),
+        }
+    }
+}
+
+/// Where a stack is.
+#[derive(Clone, Copy)]
+struct Extent {
+    bottom: *const c_void,
+    size: usize,
+}
+
+/// What address sanitizer keeps for a stack that does not run: where the locals of its frames are.
+/// Who changes stacks has to say so, else it leaves them with the thread. Without it, null.
+struct Locals(Cell<*mut c_void>);
+
+unsafe extern "C" {
+    static fake_fiber_start_switch:
+        Option<unsafe extern "C" fn(*mut *mut c_void, *const c_void, usize)>;
+    static fake_fiber_finish_switch:
+        Option<unsafe extern "C" fn(*mut c_void, *mut *const c_void, *mut usize)>;
+}
+
+/// Says that the stack `to` goes on next, and that this one, whose locals `locals` keeps, will go on
+/// later; or never, if there is nobody to keep them.
+fn start_switch(locals: Option<&Locals>, to: Extent) {
+    let kept = locals.map_or(ptr::null_mut(), |locals| locals.0.as_ptr());
+    // SAFETY: constants of the program.
+    if let Some(start) = unsafe { fake_fiber_start_switch } {
+        // SAFETY: `kept` may be written; whoever calls this goes on on the stack `to`.
+        unsafe { start(kept, to.bottom, to.size) }
+    }
+}
+
+/// Says that this stack goes on, with the locals that were kept for it (a new one has none); the stack
+/// that ran before.
+fn finish_switch(locals: Option<&Locals>) -> Extent {
+    let kept = locals.map_or(ptr::null_mut(), |locals| locals.0.get());
+    let mut before = Extent {
+        bottom: ptr::null(),
+        size: 0,
+    };
+    // SAFETY: constants of the program.
+    if let Some(finish) = unsafe { fake_fiber_finish_switch } {
+        // SAFETY: `kept` is what was kept for this stack, and the rest may be written.
+        unsafe { finish(kept, &raw mut before.bottom, &raw mut before.size) }
+    }
+    before
 }
 
 type Body<'a> = Box<dyn FnOnce(&Inside) + 'a>;
@@ -60,6 +114,10 @@ pub(super) struct Shared {
     inside: Cell<JmpBuf>,
     body: Cell<Option<Body<'static>>>,
     panic: Cell<Option<Box<dyn Any + Send>>>,
+    /// The stack that `run` waits on.
+    outside_stack: Cell<Extent>,
+    outside_locals: Locals,
+    inside_locals: Locals,
 }
 
 /// A fiber.
@@ -98,14 +156,19 @@ impl Fiber {
         let body: Body<'a> = Box::new(body);
         // SAFETY: only the lifetime changes, which the caller vouches for.
         let body = unsafe { core::mem::transmute::<Body<'a>, Body<'static>>(body) };
+        let none = || Locals(Cell::new(ptr::null_mut()));
         Self {
-            stack,
             shared: Box::new(Shared {
                 outside: Cell::new(ptr::null()),
                 inside: Cell::new(ptr::null()),
                 body: Cell::new(Some(body)),
                 panic: Cell::new(None),
+                // Written when the fiber first runs.
+                outside_stack: Cell::new(stack.extent()),
+                outside_locals: none(),
+                inside_locals: none(),
             }),
+            stack,
             suspended: None,
             finished: false,
         }
@@ -148,6 +211,7 @@ impl Fiber {
         assert!(!self.finished);
         let shared = &*self.shared;
         let top = self.stack.top();
+        start_switch(Some(&shared.outside_locals), self.stack.extent());
         let status = call_with_setjmp(|outside| {
             shared.outside.set(outside);
             let inside = shared.inside.get();
@@ -165,6 +229,7 @@ impl Fiber {
             // SAFETY: the fiber waits there; nothing here has a destructor.
             unsafe { longjmp(inside, 1) }
         });
+        finish_switch(Some(&shared.outside_locals));
         self.finished = status == FINISHED;
     }
 
@@ -182,21 +247,27 @@ impl Inside {
     pub fn suspend(&self) {
         // SAFETY: lives as long as the fiber.
         let shared = unsafe { &*self.0 };
+        start_switch(Some(&shared.inside_locals), shared.outside_stack.get());
         call_with_setjmp(|inside| {
             shared.inside.set(inside);
             // SAFETY: `run` waits there; nothing here has a destructor.
             unsafe { longjmp(shared.outside.get(), SUSPENDED) }
         });
+        shared
+            .outside_stack
+            .set(finish_switch(Some(&shared.inside_locals)));
     }
 }
 
 /// Where a fiber starts, on its own stack.
 pub(super) extern "C" fn main(shared: &Shared) -> ! {
+    shared.outside_stack.set(finish_switch(None));
     {
         let body = shared.body.take().unwrap();
         let result = catch_unwind(AssertUnwindSafe(|| body(&Inside(shared))));
         shared.panic.set(result.err());
     }
+    start_switch(None, shared.outside_stack.get());
     // SAFETY: `run` waits there; nothing here has a destructor any more.
     unsafe { longjmp(shared.outside.get(), FINISHED) }
 }

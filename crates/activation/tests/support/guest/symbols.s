@@ -39,3 +39,16 @@
     .globl fake_guest_end
     .hidden fake_guest_end
 
+// Address sanitizer's functions that have to hear of a change of stacks, or null where there are none.
+    .weak __sanitizer_start_switch_fiber
+    .weak __sanitizer_finish_switch_fiber
+    .globl fake_fiber_start_switch
+    .hidden fake_fiber_start_switch
+    .globl fake_fiber_finish_switch
+    .hidden fake_fiber_finish_switch
+    .data
+    .p2align 3
+fake_fiber_start_switch:
+    .8byte __sanitizer_start_switch_fiber
+fake_fiber_finish_switch:
+    .8byte __sanitizer_finish_switch_fiber
