@@ -416,7 +416,8 @@ mod tests {
 
     #[test]
     fn nested_announcements_take_slots_and_then_count() {
-        let readers: &'static Readers = alloc::boxed::Box::leak(Readers::new().into());
+        static READERS: Readers = Readers::new();
+        let readers = &READERS;
         let used = UsedStripes::new();
         let all = STRIPES * SLOTS;
         let announcements: Vec<Announcement> =
@@ -452,7 +453,8 @@ mod tests {
     #[cfg(all(feature = "std", unix))]
     #[test]
     fn searches_that_never_end_can_be_forgotten_and_guards_stay() {
-        let readers: &'static Readers = alloc::boxed::Box::leak(Readers::new().into());
+        static READERS: Readers = Readers::new();
+        let readers = &READERS;
         let used = UsedStripes::new();
         let guard = readers.announce(&used, 3);
         guard.hold(0x40);
