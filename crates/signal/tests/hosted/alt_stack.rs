@@ -136,11 +136,14 @@ fn a_stack_that_is_too_small_is_replaced_and_put_back() {
 #[test]
 fn no_stack_is_put_back_where_there_was_none() {
     static ENABLED: AtomicBool = AtomicBool::new(true);
-    on_bare_thread(
-        || prepare_thread().unwrap(),
-        || ENABLED.store(os::signal_stack().ss_flags & libc::SS_DISABLE == 0, SeqCst),
-    );
-    assert!(!ENABLED.load(SeqCst));
+    in_child!(|| {
+        on_bare_thread(
+            || prepare_thread().unwrap(),
+            || ENABLED.store(os::signal_stack().ss_flags & libc::SS_DISABLE == 0, SeqCst),
+        );
+        assert!(!ENABLED.load(SeqCst));
+    })
+    .ran_to_its_end();
 }
 
 #[test]

@@ -15,6 +15,13 @@ const NUMBER: &str = "TRAPLINE_SIGNAL_TEST_CHILD";
 /// that has other things to do may give it a hundredth of a processor.
 const PATIENCE: u32 = 3000;
 
+/// For address and thread sanitizer, where the tests are built with one: no handlers and signal stacks
+/// of theirs, which come before the endings that the scenarios are about, and no search for leaks at
+/// the end, which makes system calls that scenarios forbid.
+const SANITIZERS: [&str; 2] = ["ASAN_OPTIONS", "TSAN_OPTIONS"];
+const LEAVE_SIGNALS_ALONE: &str = "handle_segv=0:handle_sigbus=0:handle_sigill=0:handle_sigfpe=0:\
+    handle_abort=0:use_sigaltstack=0:detect_leaks=0";
+
 /// Runs `scenario`, a `fn(i32)`, with `number` in a child, and returns how the
 /// child ended. In the child, does not return.
 ///
@@ -56,6 +63,7 @@ pub(crate) fn run<H>(here: &H, number: i32, scenario: fn(i32)) -> Ended {
             "--test-threads=1",
         ])
         .env(NUMBER, number.to_string())
+        .envs(SANITIZERS.map(|name| (name, LEAVE_SIGNALS_ALONE)))
         .env_remove("RUST_BACKTRACE")
         .output()
         .unwrap();
