@@ -7,7 +7,8 @@
 //! new one.
 
 cfg_if::cfg_if! {
-    if #[cfg(unix)] {
+    // (Miri's machine makes no processes.)
+    if #[cfg(all(unix, not(miri)))] {
         mod posix;
         pub(crate) use posix::{Inside, enter};
         pub use posix::call_in_children;

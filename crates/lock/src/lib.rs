@@ -25,13 +25,16 @@
 //!
 //! With `std`, on Unix, `fork` waits until nobody has any lock of this crate, and nobody gets one until
 //! the child is there (`pthread_atfork`). So in the child each of them is free, and what it guards is whole.
-//! That needs the C library's `fork`:
+//! The handlers for that are installed when the program starts, after one allocation, which is made then.
+//!
+//! It needs the C library's `fork`:
 //!
 //! - One that bypasses it (`_Fork`, the system call `clone`) may leave locks taken: its child must take none.
 //! - A signal handler must not call `fork` (POSIX.1-2024 does not allow it either): it may have interrupted
 //!   a thread that has a lock, and would wait for itself.
 //! - `vfork` and `posix_spawn` run no handlers and need none: their child takes no lock before it is another
 //!   program.
+//! - A fork that had begun when a library with this crate was loaded (`dlopen`) waits for nobody.
 //!
 //! # Features
 //!

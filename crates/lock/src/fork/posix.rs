@@ -1,7 +1,9 @@
 //! `pthread_atfork`: <https://pubs.opengroup.org/onlinepubs/9799919799/functions/pthread_atfork.html>.
 
 use core::cell::UnsafeCell;
+use core::hint;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::boxed::Box;
 use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
 
 /// The right to have a lock, until dropped. `None` for a thread that forks, which has the gate for itself:
@@ -53,12 +55,34 @@ impl Gate {
     }
 }
 
+/// Whether the handlers of forks are there.
+static INSTALLED: AtomicBool = AtomicBool::new(false);
+
+/// Installs the handlers when the program starts, or the library that this is in is loaded: a fork that has
+/// begun before they are there does not wait, and nobody can tell that one is under way.
+#[used]
+// SAFETY: what lies in these sections are functions that the loader calls, in normal context.
+#[cfg_attr(
+    target_vendor = "apple",
+    unsafe(link_section = "__DATA,__mod_init_func")
+)]
+#[cfg_attr(not(target_vendor = "apple"), unsafe(link_section = ".init_array"))]
+static AT_START: extern "C" fn() = at_start;
+
+extern "C" fn at_start() {
+    // The allocator's own handlers, if it has some, come with the first allocation. Handlers that take locks
+    // away are called in reverse order: so ours, which wait for those who are inside and may allocate, find
+    // the allocator's free.
+    drop(hint::black_box(Box::new(0_u8)));
+    install();
+}
+
 /// Waits until nobody forks.
 #[inline]
 pub(crate) fn enter() -> Inside {
-    static INSTALLED: AtomicBool = AtomicBool::new(false);
+    // Where nothing is called at the start, or there was no memory then.
     if !INSTALLED.load(Ordering::Acquire) {
-        install(&INSTALLED);
+        install();
     }
     let share = match GATE.lock().try_read() {
         Ok(share) => Some(share),
@@ -80,12 +104,12 @@ fn wait() -> Option<RwLockReadGuard<'static, ()>> {
 /// another is what must not be done here, since a thread that another one waits for may not exist in a
 /// child.
 #[cold]
-fn install(installed: &AtomicBool) {
+fn install() {
     // SAFETY: the handlers do what handlers of forks may do, in the thread that forks.
     let result = unsafe { libc::pthread_atfork(Some(prepare), Some(in_parent), Some(in_child)) };
     // Without memory for them the next one who comes tries again.
     if result == 0 {
-        installed.store(true, Ordering::Release);
+        INSTALLED.store(true, Ordering::Release);
     }
 }
 
