@@ -13,13 +13,16 @@ type Cause = dyn core::error::Error + 'static;
 /// The trap of a guest that this cause of a host function's error is, if it is one.
 #[inline]
 pub(crate) fn trap_in(cause: &Cause) -> Option<&Error> {
-    // The size is at hand; for the type, the error has to be asked.
-    let size = size_of_val(cause);
-    if size != size_of::<Error>() && size != size_of::<InstantiateError>() {
-        return None;
-    }
-    let startup = || cause.downcast_ref::<InstantiateError>()?.as_trap();
-    let error = cause.downcast_ref::<Error>().or_else(startup)?;
+    // The size is at hand; for the type, the error has to be asked: once at most. (What `anyhow!` makes of a
+    // literal is as large as an `Error`.)
+    const _: () = assert!(ERROR != STARTUP);
+    const ERROR: usize = size_of::<Error>();
+    const STARTUP: usize = size_of::<InstantiateError>();
+    let error = match size_of_val(cause) {
+        ERROR => cause.downcast_ref::<Error>(),
+        STARTUP => cause.downcast_ref::<InstantiateError>()?.as_trap(),
+        _ => return None,
+    }?;
     error.is_trap().then_some(error)
 }
 
