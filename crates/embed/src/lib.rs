@@ -110,7 +110,8 @@
 //!
 //! What is trusted there is the library: that it gives back no stack on which something still lives, and moves none to another
 //! thread that has on it what is not `Send`, as the context of a store in use is not. And stacks have an end: a guest on one may use
-//! [`set_max_wasm_stack`](StoreContext::set_max_wasm_stack) bytes of it, which have to be there, with a guard page below.
+//! [`set_max_wasm_stack`](StoreContext::set_max_wasm_stack) bytes of it, which have to be there, with a guard page below. That
+//! is so where the store's first entry is: a store that has a guest on another stack already has its limit there.
 //!
 //! # Without `std`
 //!

@@ -207,6 +207,29 @@ fn a_shared_memory_counts_in_each_store_that_uses_it() {
 }
 
 #[test]
+fn a_shared_memory_does_not_count_where_an_instance_could_not_be_made() {
+    // No machine has room for the second one.
+    let wat = r#"(module
+        (import "m" "a" (memory 1 9 shared))
+        (memory i64 0x1000000000000))"#;
+    let other = r#"(module (memory 1))"#;
+    for mode in MODES {
+        let (mut store, module) = limited(mode, wat, StoreLimits::new());
+        let ty = MemoryType::new(1, Some(9)).shared();
+        let shared = SharedMemory::new(store.engine(), ty).unwrap();
+        for _ in 0..2 {
+            match Instance::new(&mut store, &module, &[shared.clone().into()]) {
+                Err(InstantiateError::Resources(UsageError::Memory(_))) => {}
+                other => panic!("{other:?}"),
+            }
+        }
+        let other = mode.module(store.engine(), other);
+        store.set_limits(StoreLimits::new().memories(1).memory_bytes(PAGE));
+        Instance::new(&mut store, &other, &[]).unwrap();
+    }
+}
+
+#[test]
 fn imports_to_spare_are_an_error_that_says_how_many_there_are_to_be() {
     for mode in MODES {
         let (mut store, module) = limited(mode, WAT, StoreLimits::new());

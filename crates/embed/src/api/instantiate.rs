@@ -94,9 +94,9 @@ impl Instance {
         core.check_limits(demand(core, module, imports.iter().map(|(.., item)| item)))?;
         core.add_module(module)?;
         let imports = imports
-            .into_iter()
+            .iter()
             .map(|(import, _, item)| {
-                Import::new(core, &item).map_err(|kind| LinkError {
+                Import::new(core, item).map_err(|kind| LinkError {
                     module: import.module.to_string(),
                     name: import.name.to_string(),
                     kind,
@@ -235,15 +235,17 @@ fn check_memory(expected: &ExternType, ty: MemoryType, pages: u64) -> (ExternTyp
 
 /// An import that was checked: what compiled code is told of it, or its index in
 /// the store's list.
-enum Import {
+enum Import<'a> {
     Func(VMFunctionImport),
     Memory(usize),
+    /// Becomes one of the store's memories with the instance.
+    SharedMemory(&'a SharedMemory),
     Table(usize),
     Global(usize),
 }
 
-impl Import {
-    fn new(core: &StoreCore, item: &Extern) -> Result<Self, LinkErrorKind> {
+impl<'a> Import<'a> {
+    fn new(core: &StoreCore, item: &'a Extern) -> Result<Self, LinkErrorKind> {
         let foreign = |_: UsageError| LinkErrorKind::ForeignStore;
         Ok(match item {
             Extern::Func(func) => {
@@ -258,7 +260,7 @@ impl Import {
                 })
             }
             Extern::Memory(memory) => Self::Memory(memory.index_in(core.id()).map_err(foreign)?),
-            Extern::SharedMemory(memory) => Self::Memory(core.shared_memory(memory)),
+            Extern::SharedMemory(memory) => Self::SharedMemory(memory),
             Extern::Table(table) => Self::Table(table.index_in(core.id()).map_err(foreign)?),
             Extern::Global(global) => Self::Global(global.index_in(core.id()).map_err(foreign)?),
         })
@@ -273,7 +275,7 @@ enum NewMemory {
 
 /// Makes an instance whose startup has not run; returns its index in the
 /// store's list.
-fn build(core: &StoreCore, module: &Module, imports: &[Import]) -> Result<usize, UsageError> {
+fn build(core: &StoreCore, module: &Module, imports: &[Import<'_>]) -> Result<usize, UsageError> {
     let environ = module.artifact().module();
     let engine = core.engine();
     let settings = *module.memory_settings();
@@ -300,7 +302,7 @@ fn build(core: &StoreCore, module: &Module, imports: &[Import]) -> Result<usize,
     // were checked.
     let items = unsafe {
         fill_data(header, module);
-        let mut items = fill_imports(header, module, imports, objects);
+        let mut items = fill_imports(header, module, imports, core);
         items
             .memories
             .extend(fill_memories(header, module, memories, objects));
@@ -336,11 +338,22 @@ struct NewItems {
 unsafe fn fill_imports(
     header: &InstanceHeader,
     module: &Module,
-    imports: &[Import],
-    objects: &Objects,
+    imports: &[Import<'_>],
+    core: &StoreCore,
 ) -> NewItems {
+    let objects = core.objects();
     let offsets = module.offsets();
     let mut items = NewItems::default();
+    let fill_memory = |items: &mut NewItems, memory: usize| {
+        let index = MemoryIndex::from_u32(items.memories.len() as u32);
+        let import = objects.memories().get(memory).expect(KNOWN).import();
+        // SAFETY: the offset is that of the next import of a memory.
+        unsafe {
+            let place = header.place(offsets.vmctx_vmmemory_import(index));
+            place.write(import);
+        }
+        items.memories.push(memory);
+    };
     let mut functions = 0;
     for import in imports {
         // SAFETY: the offsets are those of the imports of the module, counted
@@ -353,11 +366,9 @@ unsafe fn fill_imports(
                     let place = header.place(offsets.vmctx_vmfunction_import(index));
                     place.write(import.clone());
                 }
-                Import::Memory(memory) => {
-                    let index = MemoryIndex::from_u32(items.memories.len() as u32);
-                    let place = header.place(offsets.vmctx_vmmemory_import(index));
-                    place.write(objects.memories().get(*memory).expect(KNOWN).import());
-                    items.memories.push(*memory);
+                Import::Memory(memory) => fill_memory(&mut items, *memory),
+                Import::SharedMemory(memory) => {
+                    fill_memory(&mut items, core.shared_memory(memory));
                 }
                 Import::Table(table) => {
                     let index = TableIndex::from_u32(items.tables.len() as u32);

@@ -184,6 +184,10 @@ impl<T> StoreContext<T> {
     /// guests again get no more. The thread's stack must have that much left,
     /// and what the host functions need; a guest that gets to the end of the stack
     /// itself stops the process. Takes effect with the next first entry.
+    ///
+    /// The limit is a place on the stack of that first entry. A host function that goes on on another
+    /// stack, and calls guests of the same store there, calls them with a limit that means nothing: they are out of
+    /// stack at once, or have none. (Those of a store that has no entry yet have a limit of their own.)
     pub fn set_max_wasm_stack(&mut self, bytes: usize) {
         self.core().max_wasm_stack.set(bytes);
     }
