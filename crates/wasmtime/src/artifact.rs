@@ -393,11 +393,8 @@ impl Artifact {
     /// section.
     #[must_use]
     pub fn func_name(&self, function: FuncIndex) -> Option<&str> {
-        let names = &self.info().func_names;
-        let found = names
-            .binary_search_by_key(&function, |name| name.idx)
-            .ok()?;
-        let name = name_in(self.section(&self.sections.names), &names[found])?;
+        let name = name_of(&self.info().func_names, function)?;
+        let name = name_in(self.section(&self.sections.names), name)?;
         if self.names_are_utf8 {
             // SAFETY: these very bytes were looked at when the artifact was read; nobody can
             // have changed them, since they are shared.
@@ -574,6 +571,22 @@ fn slice<'a>(file: &'a [u8], section: Option<&Range<usize>>) -> &'a [u8] {
         .unwrap_or(&[])
 }
 
+/// Where the name of `function` is, among names in the order of their functions, each of which has
+/// one at most. Mostly all have one, from the first on that has.
+fn name_of(names: &[FunctionName], function: FuncIndex) -> Option<&FunctionName> {
+    let first = names.first()?.idx;
+    // It stands there if none between is missing, else before.
+    let last = function.index().checked_sub(first.index())?;
+    if let Some(name) = names.get(last)
+        && name.idx == function
+    {
+        return Some(name);
+    }
+    let names = &names[..last.min(names.len())];
+    let found = names.binary_search_by_key(&function, |name| name.idx);
+    found.ok().map(|found| &names[found])
+}
+
 /// A function's name in the section of names.
 fn name_in<'a>(names: &'a [u8], name: &FunctionName) -> Option<&'a [u8]> {
     let start = name.offset as usize;
@@ -591,5 +604,31 @@ pub fn function_kind_name(key: FuncKey) -> &'static str {
         FuncKeyKind::PatchableToBuiltinTrampoline => "patchable builtin trampoline",
         FuncKeyKind::ModuleStartup => "startup",
         _ => "other",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_found_wherever_some_are_missing() {
+        const FUNCTIONS: u32 = 10;
+        for set in 0_u32..1 << FUNCTIONS {
+            let has_name = |index: &u32| set & (1 << index) != 0;
+            let names: Vec<FunctionName> = (0..FUNCTIONS)
+                .filter(has_name)
+                .map(|index| FunctionName {
+                    idx: FuncIndex::from_u32(index),
+                    offset: 100 + index,
+                    len: 1,
+                })
+                .collect();
+            for index in (0..FUNCTIONS + 2).chain([u32::MAX - 1]) {
+                let found = name_of(&names, FuncIndex::from_u32(index)).map(|name| name.offset);
+                let expected = (index < FUNCTIONS && has_name(&index)).then(|| 100 + index);
+                assert_eq!(found, expected, "{index} among {set:#b}");
+            }
+        }
     }
 }
