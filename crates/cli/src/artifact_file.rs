@@ -19,19 +19,19 @@ use anyhow::Context as _;
 /// If it can't be written. Then a file has its old contents, or none at all if it was to be
 /// written in place: never a part of the new ones.
 pub(crate) fn write(path: &Path, contents: &[u8]) -> anyhow::Result<()> {
-    let there = match fs::metadata(path) {
-        Ok(there) => Some(there),
+    // Not truncated, and not made: only who may write it may replace it.
+    let in_place = match OpenOptions::new().write(true).open(path) {
+        Ok(file) => file,
         // It may be a link to where nothing is yet.
-        Err(error) if error.kind() == ErrorKind::NotFound => None,
+        Err(error) if error.kind() == ErrorKind::NotFound => {
+            let target = followed(path)?;
+            // What an ordinary new file gets; the process's mask still applies.
+            let file = temporary_beside(&target, 0o666)?;
+            return Ok(replace(file, &target, contents)?);
+        }
         Err(error) => return Err(error.into()),
     };
-    let Some(there) = there else {
-        let target = followed(path)?;
-        let file = temporary_beside(&target)?;
-        return Ok(replace(file, &target, contents)?);
-    };
-    // Not truncated, and not made: only who may write it may replace it.
-    let in_place = OpenOptions::new().write(true).open(path)?;
+    let there = in_place.metadata()?;
     if !there.is_file() {
         return write_in_place(in_place, contents, false);
     }
@@ -40,7 +40,7 @@ pub(crate) fn write(path: &Path, contents: &[u8]) -> anyhow::Result<()> {
     let is_there = fs::metadata(&target)
         .is_ok_and(|target| (target.dev(), target.ino()) == (there.dev(), there.ino()));
     if is_there {
-        let replaced = temporary_beside(&target).and_then(|file| {
+        let replaced = temporary_beside(&target, PRIVATE).and_then(|file| {
             if (there.uid(), there.gid()) != owner(file.as_file())? {
                 fchown(file.as_file(), Some(there.uid()), Some(there.gid()))?;
             }
@@ -91,11 +91,13 @@ fn folder_of(path: &Path) -> &Path {
     }
 }
 
+/// The permissions of what has no others yet: who opens a file keeps what was allowed then.
+const PRIVATE: u32 = 0o600;
+
 /// A new file in the folder of `path`, which goes away again if it does not get that name.
-fn temporary_beside(path: &Path) -> io::Result<tempfile::NamedTempFile> {
+fn temporary_beside(path: &Path, permissions: u32) -> io::Result<tempfile::NamedTempFile> {
     tempfile::Builder::new()
-        // What an ordinary new file gets; the process's mask still applies.
-        .permissions(Permissions::from_mode(0o666))
+        .permissions(Permissions::from_mode(permissions))
         .tempfile_in(folder_of(path))
 }
 
@@ -125,4 +127,18 @@ fn write_in_place(mut file: File, contents: &[u8], is_regular: bool) -> anyhow::
         let _ = file.set_len(0);
     }
     written.context("the file was to be written in place, and is empty now")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_that_is_to_replace_another_is_nobody_elses_before_it_has_its_permissions() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("out");
+        let file = temporary_beside(&path, PRIVATE).unwrap();
+        let mode = file.as_file().metadata().unwrap().mode();
+        assert_eq!(mode & 0o077, 0, "{mode:o}");
+    }
 }
