@@ -18,12 +18,14 @@
 //! `address` line has a text offset, and the bytecode offset that the code from
 //! there on was compiled from (`-` for none).
 //!
-//! As JSON ([`serde::Serialize`]), the same in one object, numbers as numbers and names as they
-//! are, escaped as JSON has it.
+//! As JSON ([`Inspection::write_json`]), the same in one object, numbers as numbers and names as they
+//! are; what is no ASCII in them is escaped (`\u009b`), so that no name changes a terminal.
 
 use core::fmt;
+use std::io;
 
 use serde::Serialize;
+use serde_json::ser::{Formatter, PrettyFormatter, Serializer};
 use trapline_embed::Printable;
 use trapline_wasmtime::{Artifact, function_kind_name};
 
@@ -115,6 +117,59 @@ impl Inspection {
             addresses: addresses.collect(),
         }
     }
+
+    /// Writes it as JSON, indented, in ASCII.
+    ///
+    /// # Errors
+    ///
+    /// Those of `out`.
+    pub fn write_json(&self, out: &mut dyn io::Write) -> io::Result<()> {
+        let formatter = Ascii(PrettyFormatter::new());
+        self.serialize(&mut Serializer::with_formatter(&mut *out, formatter))?;
+        writeln!(out)
+    }
+}
+
+/// Indented JSON in which whatever is no ASCII is escaped.
+struct Ascii(PrettyFormatter<'static>);
+
+macro_rules! indented {
+    ($($name:ident($($first:ident)?);)*) => { $(
+        fn $name<W: ?Sized + io::Write>(&mut self, out: &mut W $(, $first: bool)?) -> io::Result<()> {
+            self.0.$name(out $(, $first)?)
+        }
+    )* };
+}
+
+impl Formatter for Ascii {
+    indented! {
+        begin_array();
+        end_array();
+        begin_array_value(first);
+        end_array_value();
+        begin_object();
+        end_object();
+        begin_object_key(first);
+        begin_object_value();
+        end_object_value();
+    }
+
+    /// A piece of a string without what JSON itself wants escaped.
+    fn write_string_fragment<W: ?Sized + io::Write>(
+        &mut self,
+        out: &mut W,
+        fragment: &str,
+    ) -> io::Result<()> {
+        let is_other = |character: char| !matches!(character, ' '..='~');
+        for piece in fragment.split_inclusive(is_other) {
+            let text = piece.trim_end_matches(is_other);
+            out.write_all(text.as_bytes())?;
+            for unit in piece[text.len()..].encode_utf16() {
+                write!(out, "\\u{unit:04x}")?;
+            }
+        }
+        Ok(())
+    }
 }
 
 impl fmt::Display for Inspection {
@@ -123,7 +178,7 @@ impl fmt::Display for Inspection {
             f,
             "module   {}, {}, {}, {} bytes of code",
             Printable(self.module.as_deref().unwrap_or("<unknown>")),
-            self.target,
+            Printable(&self.target),
             if self.hardware_traps {
                 "hardware traps"
             } else {

@@ -635,6 +635,12 @@ fn names_of_guests_forge_no_lines_and_send_no_commands_to_terminals() {
     harmless(&out);
     assert!(out.contains(" function 1 \\u{202e}rtl\\u{9b}\n"), "{out}");
     assert!(out.contains(" function 2 \"\"\n"), "{out}");
+    let (status, json, _) = trapline(&["inspect", file, "--json"]);
+    assert_eq!(status, 0);
+    harmless(&json);
+    let json: serde_json::Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(json["module"], "mod\nule\u{1b}[2J");
+    assert_eq!(json["functions"][1]["name"], "\u{202e}rtl\u{9b}");
     // Names of exports and imports, in errors of every maker.
     let (status, _, err) = trapline(&["run", file]);
     assert_eq!(status, 2);
@@ -667,6 +673,39 @@ fn names_of_guests_forge_no_lines_and_send_no_commands_to_terminals() {
     let (status, out, _) = trapline(&["wast", utf8(&path.with_extension("wast"))]);
     assert_eq!(status, 1);
     harmless(&out);
+}
+
+#[test]
+fn the_target_of_an_artifact_forges_no_lines_either() {
+    let (_folder, path) = folder_with("names.wat", ARITHMETIC);
+    let compiled = path.with_extension("cwasm");
+    let target = "aarch64-unknown-linux-gnu";
+    let compile = ["compile", utf8(&path), "-o", utf8(&compiled)];
+    let (status, _, err) = trapline(&[&compile[..], &["--target", target]].concat());
+    assert_eq!(status, 0, "{err}");
+    let mut artifact = fs::read(&compiled).unwrap();
+    // Without a checksum, as the Wasmtime compiler writes them.
+    artifact[9..16].fill(0);
+    let mut places = artifact.windows(target.len());
+    let at = places.position(|bytes| bytes == target.as_bytes()).unwrap();
+    artifact[at..][..target.len()].copy_from_slice(b"aarch64-x\nfunction \x1b[2J\xc2\x9b");
+    fs::write(&compiled, artifact).unwrap();
+    for (json, says) in [
+        (None, r"aarch64-x\nfunction \u{1b}[2J\u{9b}, "),
+        (Some("--json"), r#""aarch64-x\nfunction \u001b[2J\u009b""#),
+    ] {
+        let args: Vec<_> = ["inspect", utf8(&compiled)]
+            .into_iter()
+            .chain(json)
+            .collect();
+        let (status, out, err) = trapline(&args);
+        assert_eq!(status, 0, "{err}");
+        assert!(out.contains(says), "{out}");
+        assert!(
+            !out.contains(|c: char| c.is_control() && c != '\n'),
+            "{out:?}"
+        );
+    }
 }
 
 #[test]

@@ -49,8 +49,7 @@ impl Inspect {
         let inspection = Inspection::new(&artifact);
         output::print(|out| {
             if self.json {
-                serde_json::to_writer_pretty(&mut *out, &inspection)?;
-                writeln!(out)
+                inspection.write_json(out)
             } else {
                 write!(out, "{inspection}")
             }
