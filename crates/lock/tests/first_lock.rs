@@ -1,11 +1,11 @@
-//! The first lock of a process, taken while a fork is under way. (Alone in its process.)
+//! The first lock of a process, and the first hook, while a fork is under way. (Alone in its process.)
 #![cfg(all(not(loom), unix, feature = "std"))]
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;
 use std::time::Duration;
 
-use trapline_lock::Mutex;
+use trapline_lock::{Mutex, call_in_children};
 use trapline_test_support::{in_forked_child, skipped_under_emulation};
 
 /// Whole when both halves are equal.
@@ -15,6 +15,13 @@ static VALUE: Mutex<(u32, u32)> = Mutex::new((0, 0));
 static FORKING: AtomicBool = AtomicBool::new(false);
 /// The other thread has the lock.
 static TAKEN: AtomicBool = AtomicBool::new(false);
+
+/// The hook was called.
+static CALLED: AtomicBool = AtomicBool::new(false);
+
+extern "C" fn hook() {
+    CALLED.store(true, SeqCst);
+}
 
 fn wait_for(what: &AtomicBool) {
     while !what.load(SeqCst) {
@@ -29,7 +36,7 @@ extern "C" fn let_the_lock_be_taken() {
 }
 
 #[test]
-fn the_first_lock_is_free_in_a_child_whose_fork_had_begun_when_it_was_taken() {
+fn the_first_lock_is_free_and_the_first_hook_is_called_in_a_child_whose_fork_had_begun_before() {
     if skipped_under_emulation!("a child of several threads has hung in it") {
         return;
     }
@@ -39,6 +46,7 @@ fn the_first_lock_is_free_in_a_child_whose_fork_had_begun_when_it_was_taken() {
     thread::scope(|scope| {
         scope.spawn(|| {
             wait_for(&FORKING);
+            call_in_children(hook);
             let mut value = VALUE.lock();
             value.0 += 1;
             TAKEN.store(true, SeqCst);
@@ -50,7 +58,9 @@ fn the_first_lock_is_free_in_a_child_whose_fork_had_begun_when_it_was_taken() {
             // SAFETY: ends the child if the lock is never free there.
             unsafe { libc::alarm(10) };
             assert_eq!(*VALUE.lock(), (1, 1));
+            assert!(CALLED.load(SeqCst));
         });
         assert!(status.success(), "{status}");
+        assert!(!CALLED.load(SeqCst), "in children only");
     });
 }

@@ -4,7 +4,10 @@ use core::cell::UnsafeCell;
 use core::hint;
 use core::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::boxed::Box;
-use std::sync::{PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError};
+use std::sync::{
+    Mutex, MutexGuard, PoisonError, RwLock, RwLockReadGuard, RwLockWriteGuard, TryLockError,
+};
+use std::vec::Vec;
 
 /// The right to have a lock, until dropped. `None` for a thread that forks, which has the gate for itself:
 /// other people's handlers of the same fork may take locks.
@@ -151,21 +154,37 @@ extern "C" fn in_parent() {
 }
 
 extern "C" fn in_child() {
-    if let Some(gate) = finish() {
-        // Those who wait for the gate do not exist here, whatever it says of them: it is given up as it is.
-        core::mem::forget(gate);
-        // SAFETY: there is no other thread, and the only guard is gone.
-        unsafe { GATE.lock.get().write(RwLock::new(())) };
+    let Some(gate) = finish() else {
+        return;
+    };
+    // Those who wait for the gate do not exist here, whatever it says of them: it is given up as it is.
+    core::mem::forget(gate);
+    // SAFETY: there is no other thread, and the only guard is gone.
+    unsafe { GATE.lock.get().write(RwLock::new(())) };
+    // Not under the lock: a hook may take any.
+    let nth = |nth| hooks().get(nth).copied();
+    for hook in (0..).map_while(nth) {
+        hook();
     }
 }
 
-/// Has `hook` called in each child that is forked from now on, before `fork` returns there; once or, if this
+/// What is called in children. Whoever has the lock is inside, or alone.
+static HOOKS: Mutex<Vec<extern "C" fn()>> = Mutex::new(Vec::new());
+
+fn hooks() -> MutexGuard<'static, Vec<extern "C" fn()>> {
+    HOOKS.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Has `hook` called in each child that is made from now on, before `fork` returns there; once or, if this
 /// is called several times, more than once.
 ///
 /// The thread that calls it is the only one of the child. For what other threads were in the middle of and
 /// will never end. Must not be called with a lock of this crate taken.
 pub fn call_in_children(hook: extern "C" fn()) {
+    let _inside = enter();
+    let mut hooks = hooks();
     // Without memory for it, children do without.
-    // SAFETY: calling `hook` is sound at any time, since it is a safe function.
-    let _ = unsafe { libc::pthread_atfork(None, None, Some(hook)) };
+    if hooks.try_reserve(1).is_ok() {
+        hooks.push(hook);
+    }
 }
