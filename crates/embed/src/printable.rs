@@ -27,14 +27,39 @@ pub struct Printable<'a>(pub &'a str);
 /// What the standard library escapes for string literals only.
 const HARMLESS: [char; 3] = ['"', '\'', '\\'];
 
+/// What the standard library takes for letters, marks and symbols, and nobody sees: characters that
+/// Unicode has displays ignore (`Default_Ignorable_Code_Point`), and two that are blank.
+const fn is_unseen(character: char) -> bool {
+    matches!(
+        character,
+        '\u{34f}'
+            | '\u{115f}'..='\u{1160}'
+            | '\u{17b4}'..='\u{17b5}'
+            | '\u{180b}'..='\u{180f}'
+            | '\u{2800}'
+            | '\u{3164}'
+            | '\u{fe00}'..='\u{fe0f}'
+            | '\u{ffa0}'
+            | '\u{1d159}'
+            | '\u{e0100}'..='\u{e01ef}'
+    )
+}
+
 impl fmt::Display for Printable<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         if self.0.is_empty() {
             return f.write_str("\"\"");
         }
-        for piece in self.0.split_inclusive(HARMLESS) {
-            let text = piece.strip_suffix(HARMLESS).unwrap_or(piece);
-            write!(f, "{}{}", text.escape_debug(), &piece[text.len()..])?;
+        let is_other = |character| HARMLESS.contains(&character) || is_unseen(character);
+        for piece in self.0.split_inclusive(is_other) {
+            let text = piece.strip_suffix(is_other).unwrap_or(piece);
+            let other = &piece[text.len()..];
+            write!(f, "{}", text.escape_debug())?;
+            if other.contains(is_unseen) {
+                write!(f, "{}", other.escape_unicode())?;
+            } else {
+                f.write_str(other)?;
+            }
         }
         Ok(())
     }
@@ -73,6 +98,16 @@ mod tests {
             '\u{feff}',
             '\u{fff9}',
             '\u{e0001}',
+            '\u{34f}',
+            '\u{115f}',
+            '\u{17b5}',
+            '\u{180d}',
+            '\u{2800}',
+            '\u{3164}',
+            '\u{fe0f}',
+            '\u{ffa0}',
+            '\u{1d159}',
+            '\u{e01ef}',
         ];
         for character in harmful {
             let text = alloc::format!("a{character}b");
