@@ -75,7 +75,8 @@ impl Default for MemorySettings {
 #[derive(Debug)]
 #[non_exhaustive]
 pub enum MemoryError {
-    /// Its smallest size is more than its type, or this machine, can address.
+    /// Its smallest size, or its largest if all of it has to be there from the start, is more than its
+    /// type, or this machine, can address.
     TooLarge {
         /// The type of the memory.
         ty: MemoryType,
@@ -101,7 +102,7 @@ pub enum MemoryError {
     /// The platform does not have that much memory or address space, of which
     /// more is taken than the memory holds.
     Reserved {
-        /// How much address space was asked for, in bytes.
+        /// How much address space was asked for, in bytes; `usize::MAX` if that is more than can be said.
         bytes: usize,
         /// What the platform says.
         error: PlatformError,
@@ -255,8 +256,8 @@ impl LinearMemory {
             return Err(too_large());
         }
         let len = ty.bytes(ty.limits.min).ok_or_else(too_large)?;
-        let capacity = initial_capacity(ty, &settings, len).ok_or_else(too_large)?;
-        let bytes = total(platform, capacity, &settings).ok_or_else(too_large)?;
+        let capacity = initial_capacity(ty, &settings, len)?;
+        let bytes = total(platform, capacity, &settings).ok_or_else(too_much_reserved)?;
         let (reservation, committed) = allocate(platform, len, bytes).map_err(|error| {
             if bytes > len.next_multiple_of(platform.page_size()) {
                 MemoryError::Reserved { bytes, error }
@@ -363,20 +364,35 @@ impl LinearMemory {
     }
 }
 
+/// More address space is to be reserved than can be said.
+#[cold]
+fn too_much_reserved() -> MemoryError {
+    MemoryError::Reserved {
+        bytes: usize::MAX,
+        error: PlatformError::new("reserving address space", "size overflows"),
+    }
+}
+
 /// How far a new memory can grow without moving: as far as the compiler
 /// assumes, see [`MemorySettings`].
-fn initial_capacity(ty: MemoryType, settings: &MemorySettings, len: usize) -> Option<usize> {
-    let reservation = usize::try_from(settings.reservation).ok()?;
+fn initial_capacity(
+    ty: MemoryType,
+    settings: &MemorySettings,
+    len: usize,
+) -> Result<usize, MemoryError> {
+    let bytes = |bytes: u64| usize::try_from(bytes).map_err(|_| too_much_reserved());
+    let reservation = bytes(settings.reservation)?;
     if len <= reservation && reservation > 0 {
-        return Some(reservation);
+        return Ok(reservation);
     }
     if ty.shared || !settings.may_move {
         // It must never move, and code that found nothing (or too little)
         // reserved looks up the size for each access.
-        return ty.bytes(ty.max_pages());
+        let most = ty.bytes(ty.max_pages());
+        return most.ok_or(MemoryError::TooLarge { ty });
     }
-    let growth = usize::try_from(settings.reservation_for_growth).ok()?;
-    len.checked_add(growth)
+    let growth = bytes(settings.reservation_for_growth)?;
+    len.checked_add(growth).ok_or_else(too_much_reserved)
 }
 
 /// The address space of a memory with this capacity and a guard region, in bytes;
@@ -489,6 +505,38 @@ mod tests {
                 "{ty}"
             );
         }
+    }
+
+    #[test]
+    fn settings_that_nobody_has_room_for_are_told_from_types_that_are_too_large() {
+        let compact = MemorySettings::COMPACT;
+        let number = u64::MAX;
+        for settings in [
+            MemorySettings {
+                reservation: number,
+                ..compact
+            },
+            MemorySettings {
+                guard: number,
+                ..compact
+            },
+            MemorySettings {
+                reservation_for_growth: number,
+                ..compact
+            },
+        ] {
+            let ty = MemoryType::new(1, Some(2));
+            let error = LinearMemory::new(&platform(), ty, settings).unwrap_err();
+            assert!(matches!(error, MemoryError::Reserved { .. }), "{error}");
+        }
+        // All of it has to be there from the start.
+        let fixed = MemorySettings {
+            may_move: false,
+            ..compact
+        };
+        let ty = MemoryType::new(1, None).memory64();
+        let error = LinearMemory::new(&platform(), ty, fixed).unwrap_err();
+        assert!(matches!(error, MemoryError::TooLarge { .. }), "{error}");
     }
 
     #[test]
