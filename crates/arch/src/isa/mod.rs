@@ -23,12 +23,12 @@ compile_error!("trapline-arch has no files for the calling conventions of Window
 /// Has the unwind information of a file's assembly lie where unwinders look, in `.eh_frame`.
 ///
 /// Of code that does not unwind compilers write it for debuggers only (`.debug_frame`), and decide that
-/// for a whole object by the functions in it, which naked ones are not. Builds for development have an object for
-/// each file, where with address sanitizer the only function is the sanitizer's own, which does
-/// not unwind. So there has to be one that might.
+/// for a whole object by the functions in it, which naked ones are not. Incremental builds, optimised or not, have an
+/// object for each file, where with address sanitizer the only function is the sanitizer's own, which does
+/// not unwind. So there has to be one that might. (Images, where each byte counts, are without in release.)
 macro_rules! unwind_tables {
     () => {
-        #[cfg(debug_assertions)]
+        #[cfg(any(debug_assertions, not(target_os = "none")))]
         #[used]
         static UNWIND_TABLES: fn() = {
             #[inline(never)]
