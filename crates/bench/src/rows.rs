@@ -192,8 +192,10 @@ fn entry() -> Vec<Row> {
             "beside the compiled code, an entry checks whose function it is, fills in slots, \
              looks whether the thread has a signal stack, sets the limit of the guest's, notes how deep the \
              store is entered, and links an activation, by which handlers know the guest; on the \
-             way out it undoes that. A bare call needs none of it, a guest that traps all of it, \
-             so that only fewer instructions for the same get closer",
+             way out it undoes that. A bare call needs none of it, a guest that traps all of it. \
+             Tried, and left out since nothing was gained: looking at two of the store's words in \
+             place of five, for 113 instructions in place of 120 (6.39 ns, and 6.40 without), and \
+             keeping over the call how deep the store is entered (6.59 ns)",
         ),
         both!(
             row("entry-values", "the same with two `i32` and a result"),
@@ -212,7 +214,8 @@ fn entry() -> Vec<Row> {
         )
         .missed_because(
             "nearly all of it is the entry above; the host function has its closure and its \
-             store to find, and its panics to be caught",
+             store to find, and its panics to be caught. What was tried there changed nothing here \
+             (6.70 ns, and 6.71 without)",
         ),
     ]
 }
@@ -225,7 +228,8 @@ fn traps() -> Vec<Row> {
                   fault, the signal's frame, and the way out of the handler. Ours jumps out, as \
                   the second floor does, which does nothing else at all; ours enters the guest, \
                   looks for the code and the trap that the fault belongs to, records it, and makes \
-                  an error of it. What takes a fault can't get below that floor; code with \
+                  an error of it. The jump is the best that was tried: a return through the \
+                  kernel is the first floor and more. What takes a fault can't get below that floor; code with \
                   explicit checks takes none";
     vec![
         both!(
@@ -246,7 +250,8 @@ fn traps() -> Vec<Row> {
             "the floor is compiled code, the landing, and the making and dropping of the error. \
              Ours, in addition, has the entry's bookkeeping, asks the error whether it carries a \
              guest's trap from further in, records it in the activation, and makes the caller's \
-             error of it",
+             error of it. Tried: a look at the error for each type that it may have, which takes 717 \
+             instructions (one look for all: 707)",
         ),
         both!(
             row(
@@ -268,7 +273,9 @@ fn traps() -> Vec<Row> {
             "the error of the row above is a good part of it; the rest is the backtrace: an \
              allocation where it is kept, a reference to the modules, the module that has the \
              frame's address, its function, its name, and, the largest part, a bytecode offset from the \
-             artifact's own table, whose entries have to be decoded in turn",
+             artifact's own table, whose entries have to be decoded in turn: 650 instructions, eight bytes at \
+             a time. Tried, and kept: looking for a function's name first where it mostly stands \
+             (42 instructions of 2448)",
         ),
         both!(
             row(
@@ -344,8 +351,9 @@ fn traps() -> Vec<Row> {
         )
         .missed_because(
             "the floor is compiled code and the landing. Ours, in addition, has the entry's \
-             bookkeeping, records the trap in the activation, and makes an error of it, for which it \
-             allocates",
+             bookkeeping, records the trap in the activation, and makes an error of it. It does not \
+             allocate; there are 404 instructions from call to error, and nothing among them that \
+             could be left out was found",
         ),
     ]
 }
@@ -419,7 +427,8 @@ fn nesting() -> Vec<Row> {
             "a level has an entry with all its bookkeeping, a host call, a landing, and an error \
              that is passed on; compiled code and landings are the floor. Ours adds the store's \
              words, which are kept and put back around each level, and takes the error to pieces \
-             and puts it together again, since it has to be recorded with the guest that is left",
+             and puts it together again, since it has to be recorded with the guest that is left. Tried: what \
+             is named under the entry, which a level has as well, without a gain",
         ),
         both!(
             row("nested-backtrace", "the same with a backtrace"),
