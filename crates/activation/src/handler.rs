@@ -157,22 +157,26 @@ pub unsafe fn try_handle_wasm_exception(
         return Err(NotATrap::NoActivation);
     };
     let Interrupted { fp, faulting_addr } = interrupted(trap);
-    if is_out_of_order(activation, fp) {
-        return Ok(Outcome::Resume(detour(fp, stop_after_hardware_trap, 0)));
-    }
-    check_guest_frame(activation, fp)?;
-
-    let store = activation.store();
     let fault = GuestFault {
         pc,
         fp,
         faulting_addr,
         trap,
     };
-    if store.on_guest_fault(&fault) == FaultVerdict::Handled {
+    if let Some(other) = out_of_order(activation, fp) {
+        // What a hook repairs is no trap, and leaves nobody.
+        return Ok(if is_repaired(other, &fault) {
+            Outcome::Retry
+        } else {
+            Outcome::Resume(detour(fp, stop_after_hardware_trap, 0))
+        });
+    }
+    check_guest_frame(activation, fp)?;
+    if is_repaired(activation, &fault) {
         return Ok(Outcome::Retry);
     }
 
+    let store = activation.store();
     let wasm_fault = match faulting_addr.map(|addr| (addr, store.wasm_fault(addr))) {
         None => None,
         Some((_, Some(fault))) => Some(fault),
@@ -198,11 +202,20 @@ pub unsafe fn try_handle_wasm_exception(
     )
 }
 
-/// Whether the frame at `fp` is below an activation that is older than the innermost, `activation`, and
-/// nearer: then what trapped is that one's guest, on another stack.
+/// The activation below which the frame at `fp` is, if that is not the innermost, `activation`, but an older one
+/// that is nearer: then what trapped is that one's guest, on another stack.
 #[inline]
-fn is_out_of_order(activation: &Activation, fp: VirtualAddress) -> bool {
-    !activation.is_entered_at(fp) && is_fp_aligned(fp) && activation.owner_of(fp).is_some()
+fn out_of_order(activation: &Activation, fp: VirtualAddress) -> Option<&Activation> {
+    if activation.is_entered_at(fp) || !is_fp_aligned(fp) {
+        return None;
+    }
+    activation.owner_of(fp)
+}
+
+/// Whether the hook of the store took away the cause of a fault in the guest of this activation.
+#[inline]
+fn is_repaired(activation: &Activation, fault: &GuestFault) -> bool {
+    activation.store().on_guest_fault(fault) == FaultVerdict::Handled
 }
 
 /// Finds out whether the frame at `fp` may be of the guest that `activation` entered: below

@@ -4,16 +4,20 @@
 
 mod support;
 
+use core::ops::ControlFlow;
 use std::cell::{Cell, RefCell};
 use std::os::unix::process::ExitStatusExt as _;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
 use support::fiber::{Fiber, Inside, Stack};
 use support::{
-    FakeStore, Fault, HostResult, Program, Run, WAYS_IN, calls, head, pcs_on_stacks,
-    register_guest, trap_in, unchanged,
+    FakeStore, Fault, HostResult, Program, Run, WAYS_IN, calls, decide, head, pcs_on_stacks,
+    register_guest, trap_in, trap_pc, unchanged,
 };
-use trapline_activation::{TrapReason, capture_backtrace, raise_preexisting_trap};
+use trapline_activation::{
+    FaultVerdict, Outcome, TrapReason, capture_backtrace, raise_preexisting_trap,
+};
+use trapline_arch::VirtualAddress;
 use trapline_backtrace::WalkEnd;
 use trapline_code_registry::TrapKind;
 use trapline_test_support::{leave_no_core_dump, standard_error, test_around, this_program};
@@ -369,6 +373,45 @@ fn a_coroutine_that_ends_before_anybody_looks_has_done_no_harm() {
         };
         variant.run(outer, guest_that_yields(way_in, &stores[1]));
         assert!(head().is_null());
+    }
+}
+
+#[test]
+fn a_fault_that_is_repaired_is_no_trap_whatever_the_order() {
+    register_guest();
+    for variant in (0..Variant::COUNT).map(Variant::nth) {
+        let stores = [FakeStore::new(), FakeStore::new()];
+        let way_in = variant.way_in;
+        let outer = |coroutine: &mut Fiber| {
+            let coroutine = RefCell::new(coroutine);
+            let goes_on = || {
+                coroutine
+                    .borrow_mut()
+                    .run_with_activations_left_where_they_are();
+                Ok(())
+            };
+            // Of the guest that waits for the coroutine to come back, as a handler would see it.
+            let fault = |hook| {
+                stores[0].hook.set(hook);
+                let fp = capture_backtrace(&stores[0]).as_slice()[0].fp;
+                decide(VirtualAddress::new(trap_pc()), fp, None)
+            };
+            let faults = || {
+                let repaired = fault(|_| FaultVerdict::Handled);
+                assert_eq!(repaired, ControlFlow::Break(Outcome::Retry));
+                let trap = fault(|_| FaultVerdict::NotHandled);
+                assert!(matches!(trap, ControlFlow::Break(Outcome::Resume(_))));
+                Ok(())
+            };
+            let program = Program::new()
+                .frames(1)
+                .host_then(&goes_on)
+                .host_then(&faults)
+                .host_then(&goes_on)
+                .nothing();
+            way_in(&stores[0], &program).unwrap();
+        };
+        variant.run(outer, guest_that_yields(way_in, &stores[1]));
     }
 }
 
