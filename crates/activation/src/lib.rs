@@ -54,7 +54,9 @@
 //! It is noticed then, and not before: a coroutine that enters a guest, is switched away from, and goes on and
 //! ends before anything of the above happens has done no harm. Nor can be noticed: that a stack with live
 //! activations on it was freed without running what is on it (which nobody may do), and, but where
-//! assertions are on, that a guest is left with a value on another CPU than the one where it was entered.
+//! assertions are on, that a guest is left with a value on another CPU than the one where it was entered; or there for another
+//! reason, while that CPU is in a guest on a stack that lies above, to which it is then ascribed. (Who moves a stack to
+//! another CPU answers for all that is on it: an activation that is linked is not `Send`.)
 //!
 //! # What an embedder provides
 //!
