@@ -24,7 +24,8 @@ use crate::output;
 /// `host` offers (see the README); there is no WASI.
 #[derive(Args)]
 pub(crate) struct Run {
-    /// The module: text, binary or compiled
+    /// The module: text, binary or compiled. What is compiled is machine code that nothing confines,
+    /// whatever the file is called: run only what you have compiled
     file: PathBuf,
 
     #[command(flatten)]
@@ -79,8 +80,8 @@ fn run_here(file: PathBuf, options: &GuestOptions, compile: CompileArgs) -> Resu
         );
         return Err(error.context(cannot_load()).into());
     }
-    // SAFETY: the file is the user's, who says that the compiler made it, and it
-    // is what the compiler wrote.
+    // SAFETY: the file is the user's, who is told to run none but those that the compiler made, and it
+    // is what was written.
     let module = unsafe { Module::from_artifact(&engine, artifact) }.with_context(cannot_load)?;
     let (status, Terminal) = run_guest(&engine, &module, options, Terminal);
     Ok(status)
