@@ -109,7 +109,8 @@
 //! the end of the process (bare metal: the kernel's panic handler).
 //!
 //! What is trusted there is the library: that it gives back no stack on which something still lives, and moves none to another
-//! thread that has on it what is not `Send`, as the context of a store in use is not. And stacks have an end: a guest on one may use
+//! thread that has on it what is not `Send`, as the context of a store in use is not. (There are libraries whose coroutines are `Send`
+//! whatever is on their stacks: with those, a coroutine that is in a guest stays on its thread.) And stacks have an end: a guest on one may use
 //! [`set_max_wasm_stack`](StoreContext::set_max_wasm_stack) bytes of it, which have to be there, with a guard page below. That
 //! is so where the store's first entry is: a store that has a guest on another stack already has its limit there.
 //!
