@@ -34,7 +34,9 @@
 //!   a thread that has a lock, and would wait for itself.
 //! - `vfork` and `posix_spawn` run no handlers and need none: their child takes no lock before it is another
 //!   program.
-//! - A fork that had begun when a library with this crate was loaded (`dlopen`) waits for nobody.
+//! - In a library that is loaded with `dlopen` the handlers are installed then. A fork that had begun waits for
+//!   nobody. And whoever has a lock of their own under which they take one of this crate, and takes it along over a
+//!   fork by handlers of their own, installs those afterwards: what is installed last is called first, and takes its lock first.
 //!
 //! # Features
 //!

@@ -1,5 +1,5 @@
 //! The first lock of a process, and the first hook, while a fork is under way. (Alone in its process.)
-#![cfg(all(not(loom), unix, feature = "std"))]
+#![cfg(all(not(loom), not(miri), unix, feature = "std"))]
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread;

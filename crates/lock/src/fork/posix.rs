@@ -61,8 +61,9 @@ impl Gate {
 /// Whether the handlers of forks are there.
 static INSTALLED: AtomicBool = AtomicBool::new(false);
 
-/// Installs the handlers when the program starts, or the library that this is in is loaded: a fork that has
-/// begun before they are there does not wait, and nobody can tell that one is under way.
+/// Installs the handlers when the program starts, or the library that this is in is loaded: before there are
+/// locks to wait for. A fork that has begun before they are there does not wait, and nobody can tell that one is
+/// under way.
 #[used]
 // SAFETY: what lies in these sections are functions that the loader calls, in normal context.
 #[cfg_attr(
@@ -73,9 +74,9 @@ static INSTALLED: AtomicBool = AtomicBool::new(false);
 static AT_START: extern "C" fn() = at_start;
 
 extern "C" fn at_start() {
-    // The allocator's own handlers, if it has some, come with the first allocation. Handlers that take locks
-    // away are called in reverse order: so ours, which wait for those who are inside and may allocate, find
-    // the allocator's free.
+    // What is installed last is called first when a fork begins. Whoever takes our locks under their own, and has
+    // handlers that take those along, comes later than this. An allocator, which those use who are inside,
+    // has to come earlier; its handlers, if it has some, come with the first allocation.
     drop(hint::black_box(Box::new(0_u8)));
     install();
 }
