@@ -84,8 +84,9 @@ impl SignalHandlers {
     /// On an error nothing has changed, and the error holds the use, to try
     /// again later.
     pub fn uninstall(self) -> Result<(), UninstallError> {
-        State::lock().remove_use().map_err(|kind| UninstallError {
-            kind,
+        let removed = State::lock().remove_use();
+        removed.map_err(|refused| UninstallError {
+            kind: refused.into_kind(),
             handlers: self,
         })
     }
@@ -98,7 +99,8 @@ impl SignalHandlers {
     #[must_use]
     pub fn on_top(&self) -> Vec<OnTop> {
         // What cannot be asked cannot be reported.
-        installed_on_top().unwrap_or_default()
+        let on_top = installed_on_top().unwrap_or_default();
+        on_top.iter().map(OnTop::new).collect()
     }
 }
 
@@ -131,7 +133,7 @@ impl State {
         Ok(())
     }
 
-    fn remove_use(&mut self) -> Result<(), UninstallErrorKind> {
+    fn remove_use(&mut self) -> Result<(), Refused> {
         if self.uses == 1 {
             self.uninstall_all()?;
         }
@@ -189,10 +191,10 @@ impl State {
         previous::publish(signal, saved);
     }
 
-    fn uninstall_all(&mut self) -> Result<(), UninstallErrorKind> {
+    fn uninstall_all(&mut self) -> Result<(), Refused> {
         let on_top = installed_on_top()?;
         if !on_top.is_empty() {
-            return Err(UninstallErrorKind::OnTop(on_top));
+            return Err(Refused::OnTop(on_top));
         }
         for (done, signal) in SIGNALS.into_iter().enumerate() {
             let refused = match exchange(signal, previous::of(signal).action()) {
@@ -200,9 +202,9 @@ impl State {
                 // Somebody came between the look above and now: put theirs back.
                 Ok(replaced) => {
                     let _ = exchange(signal, &replaced);
-                    UninstallErrorKind::OnTop(vec![OnTop::new(signal, &replaced)])
+                    Refused::OnTop(vec![(signal, replaced)])
                 }
-                Err(error) => UninstallErrorKind::Os { signal, error },
+                Err(error) => Refused::Os { signal, error },
             };
             for &undo in &SIGNALS[..done] {
                 // Cannot fail where the uninstallation has just not failed.
@@ -276,15 +278,35 @@ fn kernel_mask(action: &sigaction) -> [u8; MASK_BYTES] {
 }
 
 /// The signals that do not come to us first, and who gets them.
-fn installed_on_top() -> Result<Vec<OnTop>, UninstallErrorKind> {
+fn installed_on_top() -> Result<Vec<(c_int, sigaction)>, Refused> {
     let mut on_top = Vec::new();
     for signal in SIGNALS {
-        let action = query(signal).map_err(|error| UninstallErrorKind::Os { signal, error })?;
+        let action = query(signal).map_err(|error| Refused::Os { signal, error })?;
         if !is_ours(&action) {
-            on_top.push(OnTop::new(signal, &action));
+            on_top.push((signal, action));
         }
     }
     Ok(on_top)
+}
+
+/// Why nothing was uninstalled, as it is found under the lock.
+///
+/// What the handlers on top are called is not asked there: the dynamic linker, which knows, has a lock of its
+/// own, and may be waiting for ours in the initialiser of a library.
+enum Refused {
+    OnTop(Vec<(c_int, sigaction)>),
+    Os { signal: c_int, error: io::Error },
+}
+
+impl Refused {
+    fn into_kind(self) -> UninstallErrorKind {
+        match self {
+            Self::OnTop(on_top) => {
+                UninstallErrorKind::OnTop(on_top.iter().map(OnTop::new).collect())
+            }
+            Self::Os { signal, error } => UninstallErrorKind::Os { signal, error },
+        }
+    }
 }
 
 /// What is installed for `signal`.
@@ -449,7 +471,8 @@ pub enum ActionOnTop {
 }
 
 impl OnTop {
-    fn new(signal: c_int, action: &sigaction) -> Self {
+    fn new((signal, action): &(c_int, sigaction)) -> Self {
+        let signal = *signal;
         let action = match action.sa_sigaction {
             libc::SIG_DFL => ActionOnTop::Default,
             libc::SIG_IGN => ActionOnTop::Ignore,
