@@ -5,7 +5,7 @@ use std::error::Error;
 use std::fmt;
 use std::fs;
 use std::process::ExitCode;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 
 use trapline_embed::Engine;
@@ -57,9 +57,8 @@ fn run() -> Result<bool, Box<dyn Error>> {
     let mut passed = true;
     for path in paths {
         let bytes = fs::read(&path).map_err(|error| format!("{path}: {error}"))?;
-        // For the life of the process, as if it were a part of it.
         // SAFETY: whoever calls this program names what trapline-bundle wrote.
-        let bundle = unsafe { Bundle::parse(bytes.leak()) }?;
+        let bundle = unsafe { Bundle::parse(kept(bytes)) }?;
         println!("{}, {}", bundle.isa(), bundle.traps());
         let mut env = Env {
             engine: &Engine::new(),
@@ -78,6 +77,17 @@ fn run() -> Result<bool, Box<dyn Error>> {
         }
     }
     Ok(passed)
+}
+
+/// Keeps `bytes` for the life of the process, as if they were a part of it: a static leads to them, by
+/// which leak checkers know.
+fn kept(bytes: Vec<u8>) -> &'static [u8] {
+    static ALL: Mutex<Vec<&'static [u8]>> = Mutex::new(Vec::new());
+    let bytes = bytes.leak();
+    ALL.lock()
+        .unwrap_or_else(PoisonError::into_inner)
+        .push(bytes);
+    bytes
 }
 
 /// Standard output as a log.
