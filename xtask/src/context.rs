@@ -9,7 +9,7 @@ use anyhow::{Result, anyhow};
 use xshell::{Cmd, Shell, cmd};
 
 use crate::arch::Arch;
-use crate::toolchain::{self, Bare, From, Hosted, Log, Provisioned, Wanted};
+use crate::toolchain::{self, Bare, From, Hosted, Log, Nightly, Provisioned, Wanted};
 use crate::workspace::Workspace;
 
 /// The one argument of every step.
@@ -98,6 +98,13 @@ impl Context {
         let found = self.provisioned()?.valgrind.as_ref();
         let found = found.ok_or_else(|| anyhow!("nobody asked for Valgrind"))?;
         Ok(found.as_deref().map_err(String::clone))
+    }
+
+    /// The nightly toolchain.
+    pub(crate) fn nightly(&self) -> Result<Result<&Nightly, String>> {
+        let found = self.provisioned()?.nightly.as_ref();
+        let found = found.ok_or_else(|| anyhow!("nobody asked for the nightly toolchain"))?;
+        Ok(found.as_ref().map_err(String::clone))
     }
 
     /// Whether `file` has to be made: nobody has asked for it in this run.

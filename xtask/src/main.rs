@@ -215,7 +215,9 @@ impl TestSelection {
             (None, true, needs) => matches!(needs, [Machine::Bare(_)]),
             (Some(arch), true, needs) => needs == [Machine::Bare(arch)],
             // The host's own tests need no other machine.
-            (arch, false, [] | [Machine::Musl | Machine::Valgrind]) => arch == Arch::host(),
+            (arch, false, [] | [Machine::Musl | Machine::Valgrind | Machine::Nightly]) => {
+                arch == Arch::host()
+            }
             (Some(arch), false, needs) => needs == [Machine::Hosted(arch)],
         }
     }
@@ -362,6 +364,16 @@ fn provision(from: From, without: &[Arch]) -> anyhow::Result<bool> {
     if let Some(result) = &found.valgrind {
         let text = result.as_ref().map(|file| file.display().to_string());
         tell("instruction counts", text);
+    }
+    if let Some(result) = &found.nightly {
+        let text = result.as_ref().map(|nightly| {
+            let parts = [("Miri", nightly.miri()), ("rust-src", nightly.source())];
+            let missing = parts.iter().filter(|(_, found)| found.is_err());
+            missing.fold("the nightly toolchain".to_owned(), |text, (name, _)| {
+                format!("{text}, without {name}")
+            })
+        });
+        tell("Miri and sanitizers", text);
     }
     Ok(complete)
 }

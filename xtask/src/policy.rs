@@ -98,7 +98,38 @@ pub(crate) const MAY_BE_LEFT_OUT: &[(&str, &str)] = &[
     ("deny", "advisories"),
     // The target is rustup's, and no packages have it. The workflow installs it.
     ("musl", "all of it"),
+    // What only nightly toolchains have. The workflow installs one.
+    ("asan", "all of it"),
+    ("tsan", "all of it"),
 ];
+
+/// Tests that a step with a tool leaves out, by the names of step and test, and why: where they
+/// would tell of the tool, and not of us.
+pub(crate) const LEFT_OUT: &[(&str, &str, &str)] = &[
+    (
+        "asan",
+        "a_million_jumps_leave_no_stack_behind",
+        "with each jump it unmarks all of the thread's stack: a minute",
+    ),
+    (
+        "asan",
+        "contexts_of_threads_do_not_meet",
+        "eighty thousand jumps: the same",
+    ),
+    (
+        "tsan",
+        "locks_are_free_and_what_they_guard_is_whole_in_a_child_forked_while_others_have_them",
+        "it ends forked children that start threads",
+    ),
+];
+
+/// The arguments for the test harness that leave out what [`LEFT_OUT`] says for `step`.
+pub(crate) fn skipped_under(step: &str) -> impl Iterator<Item = &'static str> {
+    LEFT_OUT
+        .iter()
+        .filter(move |(name, _, _)| *name == step)
+        .flat_map(|(_, test, _)| ["--skip", test])
+}
 
 /// Circles of files that there are, by crate and files below its `src`: no new ones, and those
 /// that are dissolved are taken out of here. See the step `circles`.

@@ -27,6 +27,8 @@ pub(crate) enum Machine {
     Musl,
     /// This machine, as Valgrind emulates it.
     Valgrind,
+    /// This machine, with what only nightly toolchains have.
+    Nightly,
 }
 
 /// One thing to check.
@@ -54,6 +56,16 @@ pub(crate) struct Report {
 }
 
 impl Report {
+    /// Of a step that this machine can't run at all.
+    pub(crate) fn of_nothing(reason: impl Into<String>) -> Self {
+        let mut report = Self {
+            skipped: true,
+            ..Self::default()
+        };
+        report.leg_not_run("all of it", reason);
+        report
+    }
+
     pub(crate) fn leg_not_run(&mut self, name: impl Into<String>, reason: impl Into<String>) {
         self.not_run.push(Leg {
             name: name.into(),
@@ -135,6 +147,7 @@ pub(crate) fn wanted(steps: &[&Step]) -> Wanted {
                 Machine::Bare(arch) => wanted.bare.insert(*arch),
                 Machine::Musl => std::mem::replace(&mut wanted.musl, true),
                 Machine::Valgrind => std::mem::replace(&mut wanted.valgrind, true),
+                Machine::Nightly => std::mem::replace(&mut wanted.nightly, true),
             };
         }
     }

@@ -70,11 +70,7 @@ pub(super) fn run(context: &Context, arch: Arch) -> Result<Report> {
     let mut report = Report::default();
     let bare = match context.bare(arch)? {
         Ok(bare) => bare,
-        Err(reason) => {
-            report.skipped = true;
-            report.leg_not_run("all of it", reason);
-            return Ok(report);
-        }
+        Err(reason) => return Ok(Report::of_nothing(reason)),
     };
     let image = build(context, bare, Contents::ALL)?;
     report.tests += boot_all(bare, &image, Contents::ALL)?;

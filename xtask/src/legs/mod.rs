@@ -1,4 +1,5 @@
-//! The tests on machines that are not the host, under emulators, and with another C library.
+//! The tests on machines that are not the host, under emulators, with another C library, and with
+//! sanitizers.
 
 pub(crate) mod bare;
 pub(crate) mod bundle;
@@ -7,6 +8,8 @@ mod outcome;
 
 use crate::arch::Arch;
 use crate::step::{Group, Machine, Step};
+
+use self::hosted::Sanitizer;
 
 pub(crate) const AARCH64: Step = Step {
     name: "aarch64",
@@ -38,6 +41,44 @@ pub(crate) const MUSL: Step = Step {
     group: Group::Test,
     needs: &[Machine::Musl],
     run: hosted::run_musl,
+};
+
+pub(crate) const ASAN: Step = Step {
+    name: "asan",
+    about: "the same on this machine with address sanitizer, as it is by default",
+    group: Group::Test,
+    needs: &[Machine::Nightly],
+    run: |context| {
+        let sanitizer = Sanitizer {
+            name: "address",
+            library: "asan",
+            builds_std: false,
+            packages: None,
+        };
+        hosted::run_sanitized(context, &sanitizer)
+    },
+};
+
+pub(crate) const TSAN: Step = Step {
+    name: "tsan",
+    about: "the tests of what threads share on this machine with thread sanitizer",
+    group: Group::Test,
+    needs: &[Machine::Nightly],
+    run: |context| {
+        let sanitizer = Sanitizer {
+            name: "thread",
+            library: "tsan",
+            builds_std: true,
+            // Jumps over frames are not for it: it keeps a stack of the functions that were called,
+            // which all of them have to leave.
+            packages: Some(&[
+                "trapline-lock",
+                "trapline-cpu-local",
+                "trapline-code-registry",
+            ]),
+        };
+        hosted::run_sanitized(context, &sanitizer)
+    },
 };
 
 pub(crate) const BARE_X86_64: Step = Step {

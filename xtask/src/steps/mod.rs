@@ -48,6 +48,8 @@ pub(crate) const ALL: &[&Step] = &[
     &legs::RISCV64,
     &legs::S390X,
     &legs::MUSL,
+    &legs::ASAN,
+    &legs::TSAN,
     &legs::BARE_X86_64,
     &legs::BARE_AARCH64,
     &legs::BARE_RISCV64,

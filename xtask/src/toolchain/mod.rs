@@ -2,7 +2,8 @@
 //! a linker, an emulator. Each is taken from where it is found first:
 //!
 //! 1. what the machine has: the active toolchain, programs on the path;
-//! 2. what rustup adds to the active toolchain; for QEMU, linkers and Valgrind, and only
+//! 2. what rustup adds to the active toolchain (and to a nightly one that is there, for Miri and the
+//!    sanitizers); for QEMU, linkers and Valgrind, and only
 //!    where nobody minds, packages installed on the machine ([`system`]);
 //! 3. Debian packages unpacked under the build directory ([`debian`]).
 //!
@@ -11,6 +12,7 @@
 
 mod apt;
 mod debian;
+mod nightly;
 mod rustup;
 mod system;
 
@@ -28,6 +30,7 @@ use clap::ValueEnum;
 use xshell::{Shell, cmd};
 
 use self::debian::Part;
+pub(crate) use self::nightly::Nightly;
 use self::rustup::Active;
 use crate::arch::{Arch, cargo_variable};
 use crate::counts;
@@ -64,11 +67,20 @@ pub(crate) struct Wanted {
     pub(crate) musl: bool,
     /// Valgrind, for programs of this machine.
     pub(crate) valgrind: bool,
+    /// The nightly toolchain, for the same.
+    pub(crate) nightly: bool,
 }
 
 impl Wanted {
     pub(crate) fn is_empty(&self) -> bool {
-        self.hosted.is_empty() && self.bare.is_empty() && !self.musl && !self.valgrind
+        let Self {
+            hosted,
+            bare,
+            musl,
+            valgrind,
+            nightly,
+        } = self;
+        hosted.is_empty() && bare.is_empty() && !musl && !valgrind && !nightly
     }
 
     /// All that this machine doesn't run by itself.
@@ -78,6 +90,7 @@ impl Wanted {
             bare: Arch::bare().collect(),
             musl: true,
             valgrind: counts::is_possible(),
+            nightly: true,
         }
     }
 }
@@ -91,6 +104,8 @@ pub(crate) struct Provisioned {
     pub(crate) musl: Option<Result<(), String>>,
     /// The same.
     pub(crate) valgrind: Option<Result<PathBuf, String>>,
+    /// The same.
+    pub(crate) nightly: Option<Result<Nightly, String>>,
 }
 
 /// A Rust compiler.
@@ -254,6 +269,7 @@ impl<'l> Search<'l> {
         self.install_linkers(wanted);
         self.install_valgrind(wanted);
         self.unpack(wanted);
+        let nightly = wanted.nightly.then(|| self.nightly());
         let hosted = wanted.hosted.iter();
         let bare = wanted.bare.iter();
         Provisioned {
@@ -265,6 +281,7 @@ impl<'l> Search<'l> {
                 .collect(),
             musl: wanted.musl.then(|| self.explained(self.musl())),
             valgrind: wanted.valgrind.then(|| self.explained(valgrind())),
+            nightly: nightly.map(|found| self.explained(found)),
         }
     }
 
@@ -359,6 +376,17 @@ impl<'l> Search<'l> {
         if let Err(error) = system::install(&[VALGRIND.to_owned()], self.log) {
             self.failed("installing Valgrind", &error);
         }
+    }
+
+    /// The nightly toolchain, with its components if they can be got.
+    fn nightly(&mut self) -> Result<Nightly> {
+        let nightly = Nightly::find()?;
+        if self.from == From::Anywhere
+            && let Err(error) = nightly.complete(self.log)
+        {
+            self.failed("rustup", &error);
+        }
+        Ok(nightly)
     }
 
     fn missing_emulators(&self, wanted: &Wanted) -> BTreeSet<Part> {

@@ -1,4 +1,4 @@
-//! The active toolchain: what it has, and what rustup can add to it.
+//! The active toolchain: what it has, and what rustup can add to it and to others.
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
@@ -57,11 +57,26 @@ impl Active {
             log.run(rustup(&["target", "add"], targets), LIMIT)?;
         }
         if source {
-            log.line("rustup component add rust-src");
-            log.run(rustup(&["component", "add"], &["rust-src"]), LIMIT)?;
+            add_components(None, &["rust-src"], log)?;
         }
         Ok(())
     }
+}
+
+/// Adds components to a toolchain; `None`: to the active one.
+pub(crate) fn add_components(
+    toolchain: Option<&str>,
+    components: &[&str],
+    log: &Log,
+) -> Result<()> {
+    let mut verb = vec!["component", "add"];
+    verb.extend(toolchain.iter().flat_map(|name| ["--toolchain", name]));
+    log.line(&format!(
+        "rustup {} {}",
+        verb.join(" "),
+        components.join(" ")
+    ));
+    log.run(rustup(&verb, components), LIMIT)
 }
 
 /// A call of rustup that gives up soon where there is no network.

@@ -14,6 +14,7 @@ use xshell::cmd;
 
 use super::fail_with;
 use crate::context::Context;
+use crate::policy;
 use crate::step::{Group, Report, Step};
 
 pub(crate) const TIDY: Step = Step {
@@ -68,6 +69,7 @@ fn run(context: &Context) -> Result<Report> {
         problems.extend(names::unknown(file, text, &files, &functions));
         problems.extend(quotes::problems(context.root(), file, text));
     }
+    problems.extend(left_out_and_unknown(policy::LEFT_OUT, &functions));
     problems.extend(dependencies::problems(context)?);
     problems.extend(demo::problems(context)?);
     fail_with(&problems)
@@ -90,6 +92,18 @@ fn tracked_files(context: &Context) -> Result<Vec<String>> {
         .read()
         .context("tidy asks git for the list of files")?;
     Ok(list.lines().map(str::to_owned).collect())
+}
+
+/// Tests that the policy leaves out of a step, and that are no functions: renamed, or taken out.
+fn left_out_and_unknown(
+    left_out: &[(&str, &str, &str)],
+    functions: &BTreeSet<String>,
+) -> Vec<String> {
+    left_out
+        .iter()
+        .filter(|(_, test, _)| !functions.contains(*test))
+        .map(|(step, test, _)| format!("policy: {step} leaves out `{test}`, which is no function"))
+        .collect()
 }
 
 fn file_problems(file: &str, text: &str) -> Vec<String> {
@@ -130,6 +144,15 @@ mod tests {
         let problems = file_problems("a.rs", &text);
         assert_eq!(problems.len(), 1);
         assert!(problems[0].starts_with("a.rs:2: "), "{problems:?}");
+    }
+
+    #[test]
+    fn only_tests_that_there_are_can_be_left_out() {
+        let left_out = [("s", "a_test", "why"), ("s", "a_test_of_before", "why")];
+        let functions = BTreeSet::from(["a_test".to_owned()]);
+        let problems = left_out_and_unknown(&left_out, &functions);
+        assert_eq!(problems.len(), 1);
+        assert!(problems[0].contains("`a_test_of_before`"), "{problems:?}");
     }
 
     #[test]
