@@ -101,6 +101,7 @@ pub(crate) const MAY_BE_LEFT_OUT: &[(&str, &str)] = &[
     // What only nightly toolchains have. The workflow installs one.
     ("asan", "all of it"),
     ("tsan", "all of it"),
+    ("miri", "all of it"),
 ];
 
 /// Tests that a step with a tool leaves out, by the names of step and test, and why: where they
@@ -120,6 +121,66 @@ pub(crate) const LEFT_OUT: &[(&str, &str, &str)] = &[
         "tsan",
         "locks_are_free_and_what_they_guard_is_whole_in_a_child_forked_while_others_have_them",
         "it ends forked children that start threads",
+    ),
+    (
+        "miri",
+        "hooks_are_called_in_children_and_only_there",
+        "there are no forks in it",
+    ),
+    (
+        "miri",
+        "locks_are_free_and_what_they_guard_is_whole_in_a_child_forked_while_others_have_them",
+        "the same",
+    ),
+    (
+        "miri",
+        "threads_that_wait_sleep",
+        "the kernel does not know its threads",
+    ),
+    (
+        "miri",
+        "a_hundred_thousand_frames_are_captured_completely",
+        "it interprets: minutes",
+    ),
+    (
+        "miri",
+        "a_limited_capture_keeps_the_innermost_frames",
+        "of a hundred thousand frames: the same",
+    ),
+    (
+        "miri",
+        "no_garbage_makes_the_walk_panic_read_outside_or_go_on_for_ever",
+        "all that the property test tries: the same",
+    ),
+    (
+        "miri",
+        "a_cursor_gives_the_same_frames_as_a_walk",
+        "the same",
+    ),
+    (
+        "miri",
+        "a_kept_guard_delays_the_end_of_no_other_code",
+        "hundreds of registrations: the same",
+    ),
+    (
+        "miri",
+        "an_address_can_be_reused_at_once_by_other_ranges",
+        "the same",
+    ),
+    (
+        "miri",
+        "more_guards_than_there_are_slots_all_keep_their_code",
+        "a thousand, each of which looks for a slot: the same",
+    ),
+    (
+        "miri",
+        "tens_of_thousands_of_ranges_are_each_found_and_each_removed",
+        "the same",
+    ),
+    (
+        "miri",
+        "a_frame_belongs_to_the_newest_activation_above_it_on_its_own_stack",
+        "many thousands of cases: the same",
     ),
 ];
 

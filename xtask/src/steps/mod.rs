@@ -12,6 +12,7 @@ mod handlers;
 mod layering;
 mod loom;
 mod manifests;
+mod miri;
 mod no_std;
 mod package;
 pub(crate) mod test;
@@ -50,6 +51,7 @@ pub(crate) const ALL: &[&Step] = &[
     &legs::MUSL,
     &legs::ASAN,
     &legs::TSAN,
+    &miri::MIRI,
     &legs::BARE_X86_64,
     &legs::BARE_AARCH64,
     &legs::BARE_RISCV64,
