@@ -129,6 +129,12 @@ pub(super) fn run_sanitized(context: &Context, sanitizer: &Sanitizer) -> Result<
             ("RUSTFLAGS".to_owned(), flags.into()),
             // Nobody looks at those of expected panics, and with a sanitizer they take long.
             ("RUST_BACKTRACE".to_owned(), "0".into()),
+            // As developers build: where unwind information lies depends on both (`unwind_tables!`).
+            (
+                "CARGO_PROFILE_DEV_DEBUG".to_owned(),
+                "line-tables-only".into(),
+            ),
+            ("CARGO_INCREMENTAL".to_owned(), "1".into()),
         ],
         arguments,
         run_with: Vec::new(),
