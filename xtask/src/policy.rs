@@ -123,6 +123,36 @@ pub(crate) const LEFT_OUT: &[(&str, &str, &str)] = &[
         "it ends forked children that start threads",
     ),
     (
+        "tsan",
+        "the_first_second_and_ten_thousandth_trap_are_alike",
+        "jumps leave entries on its stack of functions, until that is full",
+    ),
+    (
+        "tsan",
+        "a_trap_takes_no_lock",
+        "thousands of jumps: the same",
+    ),
+    (
+        "tsan",
+        "a_guest_suspended_on_one_thread_traps_on_another",
+        "its fiber goes from thread to thread, which it would have to be told",
+    ),
+    (
+        "tsan",
+        "a_fiber_that_moved_enters_again_on_the_thread_that_it_is_on",
+        "the same",
+    ),
+    (
+        "tsan",
+        "a_host_error_and_a_panic_leave_a_guest_that_moved",
+        "the same",
+    ),
+    (
+        "tsan",
+        "a_recorded_reason_moves_with_its_activation",
+        "the same",
+    ),
+    (
         "miri",
         "hooks_are_called_in_children_and_only_there",
         "there are no forks in it",

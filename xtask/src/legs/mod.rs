@@ -69,12 +69,15 @@ pub(crate) const TSAN: Step = Step {
             name: "thread",
             library: "tsan",
             builds_std: true,
-            // Jumps over frames are not for it: it keeps a stack of the functions that were called,
-            // which all of them have to leave.
+            // Not those of `trapline-arch`, which jump over frames some hundred thousand times: it keeps a stack
+            // of the functions that were called, which all of them have to leave. And not those of
+            // `trapline-signal`: it puts handlers of its own in place of others', and calls them later.
             packages: Some(&[
                 "trapline-lock",
                 "trapline-cpu-local",
                 "trapline-code-registry",
+                "trapline-activation",
+                "trapline-host-result",
             ]),
         };
         hosted::run_sanitized(context, &sanitizer)
