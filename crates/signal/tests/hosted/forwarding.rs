@@ -102,15 +102,7 @@ fn the_value_of_a_queued_signal_arrives() {
     in_child!(|| {
         os::install(libc::SIGFPE, note, 0, &[]);
         let _handlers = install().unwrap();
-        let value = libc::sigval {
-            sival_ptr: ptr::without_provenance_mut(0xfeed_beef),
-        };
-        // SAFETY: sends a signal to this process.
-        let result = unsafe { libc::sigqueue(libc::getpid(), libc::SIGFPE, value) };
-        assert_eq!(result, 0);
-        while VALUE.load(SeqCst) == 0 {
-            thread::yield_now();
-        }
+        os::queue_to_self(libc::SIGFPE, 0xfeed_beef);
         assert_eq!(VALUE.load(SeqCst), 0xfeed_beef);
     })
     .ran_to_its_end();
@@ -133,11 +125,14 @@ fn a_process_may_end_while_a_handler_runs_on_another_thread() {
     in_child!(|| {
         os::install(libc::SIGFPE, stay, 0, &[]);
         let _handlers = install().unwrap();
-        // The main thread gets it, which waits for this one on a stack of the standard
+        // To the main thread, which waits for this one; its signal stack is the standard
         // library's.
-        block(libc::SIGFPE);
-        // SAFETY: sends a signal to this process.
-        assert_eq!(unsafe { libc::kill(libc::getpid(), libc::SIGFPE) }, 0);
+        // SAFETY: sends a signal.
+        let sent = unsafe {
+            let main = libc::getpid();
+            libc::syscall(libc::SYS_tgkill, main, main, libc::SIGFPE)
+        };
+        assert_eq!(sent, 0);
         while !RUNS.load(SeqCst) {
             thread::yield_now();
         }

@@ -1,6 +1,6 @@
 //! The system calls that the tests make, with types.
 
-use std::mem::MaybeUninit;
+use std::mem::{self, MaybeUninit};
 use std::ops::Range;
 use std::{io, ptr};
 
@@ -23,7 +23,7 @@ pub(crate) fn write(fd: c_int, text: &str) {
 /// mask of these signals.
 pub(crate) fn action(handler: usize, flags: c_int, mask: &[c_int]) -> sigaction {
     // SAFETY: all zeros is a value of this structure.
-    let mut action: sigaction = unsafe { std::mem::zeroed() };
+    let mut action: sigaction = unsafe { mem::zeroed() };
     action.sa_sigaction = handler;
     action.sa_flags = flags;
     for &signal in mask {
@@ -47,7 +47,7 @@ pub(crate) fn set_action(signal: c_int, action: &sigaction) {
 pub(crate) fn get_action(signal: c_int) -> sigaction {
     // Zeroed, since musl leaves a part of it as it is.
     // SAFETY: all zeros is a value of this structure.
-    let mut action: sigaction = unsafe { std::mem::zeroed() };
+    let mut action: sigaction = unsafe { mem::zeroed() };
     // SAFETY: asks only.
     let result = unsafe { sigaction(signal, ptr::null(), &raw mut action) };
     assert_eq!(result, 0);
@@ -88,6 +88,29 @@ pub(crate) fn is_blocked(signal: c_int) -> bool {
 pub(crate) fn send_to_self(signal: c_int) {
     // SAFETY: sends a signal.
     unsafe { libc::syscall(libc::SYS_tgkill, libc::getpid(), gettid(), signal) };
+}
+
+/// Queues `signal` with `value` for this thread, as `sigqueue` does for a process.
+pub(crate) fn queue_to_self(signal: c_int, value: usize) {
+    // `rt_sigqueueinfo(2)`: `SI_QUEUE` is the sender's to set; the value follows the process and
+    // the user (`siginfo_t` in `asm-generic/siginfo.h`, on 64 bits).
+    const VALUE: usize = 24;
+    const { assert!(size_of::<usize>() == 8) };
+    // SAFETY: zeros are no signal at all, and valid.
+    let mut info: siginfo_t = unsafe { mem::zeroed() };
+    info.si_signo = signal;
+    info.si_code = libc::SI_QUEUE;
+    // SAFETY: within the structure, by its definition above.
+    unsafe {
+        (&raw mut info)
+            .byte_add(VALUE)
+            .cast::<usize>()
+            .write_unaligned(value);
+    }
+    let call = libc::SYS_rt_tgsigqueueinfo;
+    // SAFETY: sends a signal; the structure is only read.
+    let result = unsafe { libc::syscall(call, libc::getpid(), gettid(), signal, &raw const info) };
+    assert_eq!(result, 0);
 }
 
 pub(crate) fn gettid() -> libc::c_long {
