@@ -10,7 +10,7 @@ use std::thread;
 use common::Code;
 use trapline_arch::VirtualAddress;
 use trapline_code_registry::{CodeRegistry, lookup_code, register_code};
-use trapline_test_support::{in_forked_child, skipped_under_emulation};
+use trapline_test_support::in_forked_child;
 
 const FORKS: usize = 100;
 
@@ -28,9 +28,6 @@ fn range(base: usize, nth: usize) -> core::ops::Range<usize> {
 
 #[test]
 fn a_child_forked_while_others_register_and_look_up_registers_removes_and_lets_go() {
-    if skipped_under_emulation!("a child of several threads has hung in it") {
-        return;
-    }
     let other: &'static CodeRegistry = Box::leak(Box::default());
     let _steady = register_code(Code::new(STEADY..STEADY + SIZE)).expect("free");
     let done = AtomicBool::new(false);

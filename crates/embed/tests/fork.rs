@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::thread;
 use trapline_code_registry::TrapKind;
 use trapline_embed::{Engine, Instance, MemoryType, Module, SharedMemory};
-use trapline_test_support::in_forked_child;
+use trapline_test_support::{in_forked_child, on_a_new_thread};
 
 /// Traps by hardware in the modes that do, and has types to intern.
 const WAT: &str = r#"(module
@@ -54,9 +54,7 @@ fn a_child_forked_while_others_load_and_trap_loads_traps_and_unloads() {
                     in_forked_child(|| {
                         live(mode, &engine, &artifact);
                         shared.notify(0, 1).expect("in bounds");
-                        thread::scope(|scope| {
-                            scope.spawn(|| live(mode, &engine, &artifact));
-                        });
+                        on_a_new_thread(|| live(mode, &engine, &artifact), || {});
                     })
                 })
                 .find(|status| !status.success());

@@ -38,6 +38,10 @@
 //!   nobody. And whoever has a lock of their own under which they take one of this crate, and takes it along over a
 //!   fork by handlers of their own, installs those afterwards: what is installed last is called first, and takes its lock first.
 //!
+//! Locks of others are not seen to. One of the standard library's is taken by each thread that it makes, for a moment
+//! as it starts and as it ends. In a child that was forked at such a moment `std::thread::spawn` makes threads that
+//! never start (seen with Rust 1.95 on Linux). Threads made by `pthread_create` do.
+//!
 //! # Features
 //!
 //! None is on by default.

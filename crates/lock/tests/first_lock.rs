@@ -6,7 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use trapline_lock::{Mutex, call_in_children};
-use trapline_test_support::{in_forked_child, skipped_under_emulation};
+use trapline_test_support::in_forked_child;
 
 /// Whole when both halves are equal.
 static VALUE: Mutex<(u32, u32)> = Mutex::new((0, 0));
@@ -37,9 +37,6 @@ extern "C" fn let_the_lock_be_taken() {
 
 #[test]
 fn the_first_lock_is_free_and_the_first_hook_is_called_in_a_child_whose_fork_had_begun_before() {
-    if skipped_under_emulation!("a child of several threads has hung in it") {
-        return;
-    }
     // SAFETY: calls what a handler of forks may: nothing that waits for the thread that forks.
     let result = unsafe { libc::pthread_atfork(Some(let_the_lock_be_taken), None, None) };
     assert_eq!(result, 0);

@@ -78,12 +78,9 @@ fn threads_that_wait_sleep() {
 #[test]
 fn locks_are_free_and_what_they_guard_is_whole_in_a_child_forked_while_others_have_them() {
     use std::sync::atomic::AtomicBool;
-    use trapline_test_support::{in_forked_child, skipped_under_emulation};
+    use trapline_test_support::{in_forked_child, on_a_new_thread};
 
     const FORKS: usize = 60;
-    if skipped_under_emulation!("a child of several threads has hung in it") {
-        return;
-    }
     let values: [Mutex<Halves>; 3] = Default::default();
     let (done, turns) = (AtomicBool::new(false), AtomicUsize::new(0));
     thread::scope(|scope| {
@@ -104,10 +101,7 @@ fn locks_are_free_and_what_they_guard_is_whole_in_a_child_forked_while_others_ha
                         value.lock().add();
                     }
                     // A child's own threads and children as well.
-                    thread::scope(|scope| {
-                        scope.spawn(|| values[0].lock().add());
-                        values[0].lock().add();
-                    });
+                    on_a_new_thread(|| values[0].lock().add(), || values[0].lock().add());
                     assert!(in_forked_child(|| values[1].lock().add()).success());
                 })
             })

@@ -135,7 +135,8 @@
 //! * **Do not unload** a library that contains this crate while it is installed
 //!   or while a prepared thread lives. Loaded with `dlopen` it works as linked in.
 //! * **Forked processes** have the handlers of their parent, and the thread that forked has its
-//!   signal stack: guests go on and trap there, and on new threads that are prepared.
+//!   signal stack: guests go on and trap there, and on new threads that are prepared. If the parent had
+//!   more than one thread, make those by `pthread_create` ([why](trapline_lock#after-fork)).
 //! * **Threads that are ending**: guests run in destructors of thread-locals. If the signal
 //!   stack was given back before, their traps are handled on the thread's own stack.
 //! * **Go programs** that contain a guest's host (cgo): the Go runtime installs its

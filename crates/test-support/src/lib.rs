@@ -36,7 +36,7 @@ mod fork;
 mod threads;
 
 #[cfg(unix)]
-pub use fork::in_forked_child;
+pub use fork::{in_forked_child, on_a_new_thread};
 #[cfg(target_os = "linux")]
 pub use threads::{sleeps, thread_id};
 

@@ -6,7 +6,7 @@ use std::thread;
 
 use libc::c_int;
 use trapline_signal::{PrepareThreadError, ensure_installed, prepare_thread};
-use trapline_test_support::skipped_under_emulation;
+use trapline_test_support::on_a_new_thread;
 
 use super::support::child::in_child;
 use super::support::guest::{Function, GuestStore};
@@ -39,20 +39,20 @@ fn in_forked(child: impl FnOnce() -> c_int) -> c_int {
 
 #[test]
 fn guests_trap_in_a_forked_process_and_on_its_new_threads() {
-    if skipped_under_emulation!("a child of several threads has hung in it") {
-        return;
-    }
     in_child!(|| {
         ensure_installed().unwrap();
         prepare_thread().unwrap();
         assert!(traps_work());
         let status = in_forked(|| {
-            let here = traps_work();
-            let there = thread::spawn(|| {
-                prepare_thread().unwrap();
-                traps_work()
-            });
-            c_int::from(here) + 2 * c_int::from(there.join().unwrap())
+            let mut here = false;
+            let there = on_a_new_thread(
+                || {
+                    prepare_thread().unwrap();
+                    traps_work()
+                },
+                || here = traps_work(),
+            );
+            c_int::from(here) + 2 * c_int::from(there)
         });
         assert_eq!(status, 3);
         assert!(traps_work());
@@ -62,9 +62,6 @@ fn guests_trap_in_a_forked_process_and_on_its_new_threads() {
 
 #[test]
 fn guests_trap_in_a_process_that_was_forked_while_others_trapped() {
-    if skipped_under_emulation!("a child of several threads has hung in it") {
-        return;
-    }
     static DONE: AtomicBool = AtomicBool::new(false);
     static TRAPS: AtomicU32 = AtomicU32::new(0);
     in_child!(|| {
