@@ -50,7 +50,7 @@
 //!
 //! 1. loads a write's number `v` (`Acquire`),
 //! 2. loads the word of used stripes and, if the one it will use is missing,
-//!    adds it (both `SeqCst`); then announces `searching(v)` by an exchange
+//!    adds it (both `SeqCst`), or ends with nothing if `v` is 0: nothing was registered then; then announces `searching(v)` by an exchange
 //!    for 0 (`SeqCst`),
 //! 3. loads the root (`SeqCst`), that of write number `w`,
 //! 4. reads nodes,
@@ -183,19 +183,21 @@ impl UsedStripes {
         }
     }
 
-    /// Adds a stripe that is about to be used: step 2 above.
+    /// Adds a stripe that is about to be used: step 2 above. Returns whether it may be used.
     #[inline]
-    fn add(&self, stripe: usize) {
+    fn add(&self, stripe: usize, version: usize) -> bool {
         let bit = 1 << stripe;
-        if self.0.load(SeqCst) & bit == 0 {
-            self.add_new(bit);
-        }
+        self.0.load(SeqCst) & bit != 0 || self.add_new(bit, version)
     }
 
-    /// Once for each stripe.
+    /// Once for each stripe, but not before the first write.
     #[cold]
-    fn add_new(&self, bit: usize) {
+    fn add_new(&self, bit: usize, version: usize) -> bool {
+        if version == 0 {
+            return false;
+        }
         self.0.fetch_or(bit, SeqCst);
+        true
     }
 
     /// All of them.
@@ -243,41 +245,46 @@ impl Readers {
     /// Announces a search of what write number `version`, read from the
     /// registry just now, or a later one published.
     ///
+    /// `None` if no write has published anything yet. So there are no searches of a registry that nobody has
+    /// written to, which is on no list of those whose searches are forgotten in a forked child.
+    ///
     /// Until the announcement is dropped, or turned into a holding one, nothing
     /// is freed that can be reached from a root loaded (`SeqCst`) after this.
     /// `used` must be what writers survey by.
     #[inline]
-    pub(crate) fn announce(&'static self, used: &UsedStripes, version: usize) -> Announcement {
+    pub(crate) fn announce(
+        &'static self,
+        used: &UsedStripes,
+        version: usize,
+    ) -> Option<Announcement> {
         let announced = word::searching(version);
         let home = home_stripe() % STRIPES;
-        used.add(home);
+        if !used.add(home, version) {
+            return None;
+        }
         let first = &self.stripes[home].slots[0];
         let place = if take(first, announced) {
             Place::Slot(first)
         } else {
-            self.announce_elsewhere(used, home, announced)
+            self.announce_elsewhere(used, home, version)
         };
         sync::seq_cst_accesses_are_ordered();
-        Announcement { place }
+        Some(Announcement { place })
     }
 
     /// Rare: a guard is alive on this thread, or another thread's stack leads
     /// to the same stripe.
     #[cold]
-    fn announce_elsewhere(
-        &'static self,
-        used: &UsedStripes,
-        home: usize,
-        announced: usize,
-    ) -> Place {
+    fn announce_elsewhere(&'static self, used: &UsedStripes, home: usize, version: usize) -> Place {
+        let announced = word::searching(version);
         for distance in 0..STRIPES {
             let stripe = (home + distance) % STRIPES;
             for slot in &self.stripes[stripe].slots {
-                if slot.load(Relaxed) == word::FREE {
-                    used.add(stripe);
-                    if take(slot, announced) {
-                        return Place::Slot(slot);
-                    }
+                if slot.load(Relaxed) == word::FREE
+                    && used.add(stripe, version)
+                    && take(slot, announced)
+                {
+                    return Place::Slot(slot);
                 }
             }
         }
@@ -415,13 +422,26 @@ mod tests {
     }
 
     #[test]
+    fn a_search_is_announced_once_something_was_written() {
+        static READERS: Readers = Readers::new();
+        let used = UsedStripes::new();
+        assert!(READERS.announce(&used, 0).is_none());
+        assert_eq!(used.all().count(), 0);
+        assert!(READERS.announce(&used, 1).is_some());
+        assert_eq!(used.all().count(), 1);
+        // The number may be old, the write is not.
+        assert!(READERS.announce(&used, 0).is_some());
+    }
+
+    #[test]
     fn nested_announcements_take_slots_and_then_count() {
         static READERS: Readers = Readers::new();
         let readers = &READERS;
         let used = UsedStripes::new();
         let all = STRIPES * SLOTS;
-        let announcements: Vec<Announcement> =
-            (0..all).map(|_| readers.announce(&used, 7)).collect();
+        let announcements: Vec<Announcement> = (0..all)
+            .map(|_| readers.announce(&used, 7).expect("written"))
+            .collect();
         assert!(
             announcements
                 .iter()
@@ -440,7 +460,7 @@ mod tests {
         held.sort_unstable();
         assert!(held.iter().copied().eq((1..=all).map(|nth| nth * 2)));
 
-        let anonymous = readers.announce(&used, 9);
+        let anonymous = readers.announce(&used, 9).expect("written");
         assert!(matches!(anonymous.place, Place::Anonymous(_)));
         assert_eq!(readers.survey(&used, &mut held), 0, "nothing may be freed");
         drop(anonymous);
@@ -456,10 +476,10 @@ mod tests {
         static READERS: Readers = Readers::new();
         let readers = &READERS;
         let used = UsedStripes::new();
-        let guard = readers.announce(&used, 3);
+        let guard = readers.announce(&used, 3).expect("written");
         guard.hold(0x40);
         // Of a thread that is gone.
-        core::mem::forget(readers.announce(&used, 5));
+        core::mem::forget(readers.announce(&used, 5).expect("written"));
         let mut held = Vec::new();
         assert_eq!(readers.survey(&used, &mut held), 5);
         // SAFETY: this thread is in no search, and there is no other one.

@@ -4,7 +4,8 @@
 //! of other threads announced is in the child, too, and never taken back there: a guard keeps its one code
 //! object, which a child can bear, but a search keeps all that is taken out from then on.
 //!
-//! So in the child searches are forgotten. The thread that lives on there has none, as a search calls nobody's
+//! So in the child searches are forgotten, in all registries that were ever written to. In others nobody
+//! announces any. The thread that lives on there has none, as a search calls nobody's
 //! code.
 
 use core::ptr;

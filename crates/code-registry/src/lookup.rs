@@ -40,7 +40,7 @@ impl CodeRegistry {
         let published = &self.published;
         let announcement = self
             .readers
-            .announce(&published.used_stripes, published.version());
+            .announce(&published.used_stripes, published.version())?;
         let root = published.root();
         // SAFETY: the announcement keeps all nodes of this tree alive.
         let (start, entry) = unsafe { node::predecessor(root, pc.get()) }?;
